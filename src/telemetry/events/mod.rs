@@ -1,0 +1,1 @@
+//! What can happen, one struct each; one file per path.
