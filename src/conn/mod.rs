@@ -1,1 +1,3 @@
-//! (to be built)
+//! THE connection.
+pub mod backoff;
+pub mod state;
