@@ -2,6 +2,8 @@
 //!
 //! The recorder is global, so each page comes from a process of its own: this binary again.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -98,7 +100,9 @@ fn lint(page: &str) {
         .spawn();
     let mut promtool = match promtool {
         Ok(promtool) => promtool,
-        Err(error) => return eprintln!("promtool does not run here, the page is not linted: {error}"),
+        Err(error) => {
+            return eprintln!("promtool does not run here, the page is not linted: {error}");
+        }
     };
     promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
