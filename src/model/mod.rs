@@ -2,4 +2,7 @@
 
 pub mod label;
 
+mod fault;
+
+pub use fault::Fault;
 pub use label::*;
