@@ -9,9 +9,11 @@ use std::time::Instant;
 
 use crate::conn::{Error, Publisher, Sent};
 use crate::index::{ChainCache, IndexError, Snapshot};
-use crate::model::{DeadReason, Event, Notification, chain_notification_id, rfc3339_now, unix_ms};
+use crate::model::{
+    DeadReason, Event, Notification, Origin, chain_notification_id, rfc3339_now, unix_ms,
+};
 use crate::queue::{Handler, Job, Verdict};
-use crate::rules::{ChainRun, Planned, RuleSet};
+use crate::rules::{ChainRun, Planned, Problem, RuleSet};
 use crate::telemetry::events::job::{RuleChainRejected, RuleEvaluated, RulesLoaded};
 use crate::telemetry::trace::{self, TraceContext, process_span, publish_span};
 
@@ -68,7 +70,7 @@ impl Process {
 
     async fn publish(
         &self,
-        origin: &Origin,
+        cause: &Cause,
         chain: &str,
         planned: Planned,
         context: Option<TraceContext>,
@@ -77,15 +79,16 @@ impl Process {
         let Planned { node_id, channel, kind, data } = planned;
         let address = format!("{}{}", self.channel_prefix, channel.as_str());
         let notification = Notification {
-            id: chain_notification_id(&origin.source, &origin.id, chain, &node_id),
+            id: chain_notification_id(&cause.source, &cause.id, chain, &node_id),
             kind,
             source: format!("/rule-chains/{chain}"),
             channel,
             time: rfc3339_now(),
-            traceparent: span.traceparent().or_else(|| origin.traceparent.clone()),
+            traceparent: span.traceparent().or_else(|| cause.traceparent.clone()),
             data,
-            accepted_ms: Some(origin.accepted_ms),
+            accepted_ms: Some(cause.accepted_ms),
             published_ms: Some(unix_ms()),
+            origin: Origin::Trunkline,
         };
         let result = self.publisher.publish(&address, &notification.to_wire()).await;
         if let Err(error) = &result {
@@ -96,17 +99,20 @@ impl Process {
 
     async fn publish_all(
         &self,
-        origin: &Origin,
+        cause: &Cause,
         runs: Vec<ChainRun>,
         context: Option<TraceContext>,
     ) -> Verdict {
         let mut broken: Vec<String> = Vec::new();
         for run in runs {
             if let Some(error) = run.error {
+                if error.problem == Problem::NoThread {
+                    return Verdict::Retry { reason: "no thread for the rules" };
+                }
                 broken.push(format!("chain `{}`, {error}", run.chain_id));
             }
             for planned in run.notifications {
-                match self.publish(origin, &run.chain_id, planned, context).await {
+                match self.publish(cause, &run.chain_id, planned, context).await {
                     Ok(()) => {}
                     Err(error) if error.is_outage() => return Verdict::RetryUncounted,
                     // It will be as large the next time.
@@ -126,7 +132,7 @@ impl Process {
 }
 
 /// What a notification takes over from its event.
-struct Origin {
+struct Cause {
     id: String,
     source: String,
     traceparent: Option<String>,
@@ -142,7 +148,7 @@ impl Handler for Process {
         // Rules that cannot be known fresh are not used: the job waits, as in any outage.
         let Ok(rules) = self.rules().await else { return Verdict::RetryUncounted };
         let span = process_span(trace::decide(job.traceparent.as_deref()), job.attempt);
-        let origin = Origin {
+        let cause = Cause {
             id: event.id().to_owned(),
             source: event.source().to_owned(),
             traceparent: job.traceparent,
@@ -160,7 +166,7 @@ impl Handler for Process {
         for run in &runs {
             RuleEvaluated { outcome: run.outcome, elapsed: share }.emit();
         }
-        let verdict = self.publish_all(&origin, runs, span.context()).await;
+        let verdict = self.publish_all(&cause, runs, span.context()).await;
         match &verdict {
             Verdict::Done => {}
             Verdict::Retry { reason } => span.failed(reason),

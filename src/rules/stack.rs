@@ -4,7 +4,7 @@ use std::thread;
 
 /// The parser and the interpreter recurse: without optimisation, one nested bracket costs the
 /// parser up to 170 KiB of stack and one level of the syntax tree costs the interpreter up to
-/// 65 KiB (measured). A hundred brackets, or sixty `+`, end a process with the usual 2 MiB.
+/// 65 KiB (measured). Thirty brackets, or sixty `+`, end a process with the usual 2 MiB.
 /// Only the pages that are touched count as memory.
 const DEEP_STACK_BYTES: usize = 64 * 1024 * 1024;
 
