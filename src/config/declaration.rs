@@ -12,7 +12,7 @@ use crate::model::Component;
 use super::otel::OtelConfig;
 use super::reader::Reader;
 use super::redis_endpoint::RedisEndpoint;
-use super::setting::Default::{PerDaemon, Text, Unset};
+use super::setting::DefaultText::{PerDaemon, Text, Unset};
 use super::setting::{Group, Setting, optional, settings};
 use super::value::{ByteSize, Value};
 use super::word::{

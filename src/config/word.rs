@@ -149,7 +149,12 @@ impl Value for WebOrigin {
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .filter(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none())
             .map(|url| Self(url.origin().ascii_serialization()))
-            .ok_or_else(|| format!("{text:?} is not an origin; write https://app.example.com, without a path; `*` is not offered"))
+            .ok_or_else(|| {
+                format!(
+                    "{text:?} is not an origin; write https://app.example.com, \
+                without a path; `*` is not offered"
+                )
+            })
     }
 }
 
@@ -167,7 +172,8 @@ impl Value for AllowedHost {
     fn parse(text: &str) -> Result<Self, String> {
         let fault = || {
             format!(
-                "{text:?} is not a host; write app.example.com or app.example.com:8443; `*` is not offered"
+                "{text:?} is not a host; write app.example.com or app.example.com:8443; `*` is \
+                 not offered"
             )
         };
         if text.contains(['/', '@', '?', '#', '\\', '*']) || text.ends_with(':') {
@@ -201,7 +207,11 @@ impl Value for ServerUrl {
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .filter(|url| url.query().is_none() && url.fragment().is_none())
             .map(Self)
-            .ok_or_else(|| "is not the URL of a server; write http://127.0.0.1:8080, without credentials or query".into())
+            .ok_or_else(|| {
+                "is not the URL of a server; write http://127.0.0.1:8080, without \
+                credentials or query"
+                    .into()
+            })
     }
     fn show(text: &str) -> String {
         // A text that cannot be read may hold a credential.
