@@ -39,7 +39,7 @@ pub use setting::{DefaultText, Setting};
 pub use source::{Source, Surroundings};
 pub use tool::{Dev, Publish, Tail, ToolCommand, tool};
 pub use value::ByteSize;
-pub use word::{AllowedHost, Environment, LogFormat, Name, Sampler, Secret, ServerUrl, WebOrigin};
+pub use word::{AllowedHost, Environment, LogFormat, Name, Sampler, ServerUrl, WebOrigin};
 
 use reader::Reader;
 use rules::Rules;

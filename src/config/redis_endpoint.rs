@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::value::Value;
-use super::word::Secret;
+use crate::model::Secret;
 
 /// The port Redis listens on unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 6379;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::value::Value;
+use crate::model::Secret;
 
 /// A name that may be part of a Redis key: `[a-z0-9-]+`, at most 63 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,33 +34,6 @@ impl Value for Name {
         } else {
             Err(format!("{text:?} is not a name; use 1 to {} of a-z, 0-9 and -", Self::LONGEST))
         }
-    }
-}
-
-/// A credential. It is printed as `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The credential itself, for the handshake only: never for a log, a span or a label.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

@@ -89,8 +89,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] for any status but a success.
     pub async fn events(&self, path: &str) -> Result<Events, ClientError> {
-        let response =
-            self.request(Method::GET, path, "text/event-stream", Bytes::new()).await?;
+        let response = self.request(Method::GET, path, "text/event-stream", Bytes::new()).await?;
         Ok(Events { body: response.into_body(), buffer: BytesMut::new() })
     }
 
@@ -118,9 +117,9 @@ impl Client {
             .body(Full::new(body))
             .map_err(|error| broken(&error))?;
         let answering = async {
-            let stream = dial(&self.base, &host, port).await.map_err(|problem| {
-                ClientError::Unreachable { server: server.clone(), problem }
-            })?;
+            let stream = dial(&self.base, &host, port)
+                .await
+                .map_err(|problem| ClientError::Unreachable { server: server.clone(), problem })?;
             let (mut sender, connection) =
                 http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
             // How the connection ends shows in the answer that is read from it.
@@ -170,7 +169,9 @@ fn explained(text: &[u8]) -> String {
     };
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let faults = problem["errors"].as_array().cloned().unwrap_or_default();
-    let faults = faults.iter().map(|fault| format!("\n  {}: {}", word(&fault["path"]), word(&fault["message"])));
+    let faults = faults
+        .iter()
+        .map(|fault| format!("\n  {}: {}", word(&fault["path"]), word(&fault["message"])));
     let said = [word(&problem["title"]), word(&problem["detail"])];
     said.iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(": ")
         + &faults.collect::<String>()

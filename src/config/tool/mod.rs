@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use serde_json::Value as Json;
 
-use crate::model::{Component, Fault};
+use crate::model::{Component, Fault, Secret};
 
 use super::declaration::ToolConfig;
 use super::reader::Reader;
@@ -18,7 +18,7 @@ use super::redis_endpoint::{self, RedisEndpoint};
 use super::setting::Group;
 use super::source::{Flags, Given, Surroundings};
 use super::value::Value;
-use super::word::{Secret, ServerUrl};
+use super::word::ServerUrl;
 use super::{Parsed, flags};
 
 /// What the operator asked of `trunkline`. `trunkline config` is answered with text.
