@@ -9,3 +9,4 @@ pub mod catalogue;
 pub mod events;
 pub mod family;
 mod limit;
+pub mod task;

@@ -12,9 +12,14 @@
 //!
 //! A payload, a credential or a channel name is never part of an event.
 
+pub mod client;
 pub mod command;
 pub mod connection;
+pub mod http;
+pub mod job;
+pub mod process;
 pub mod publish;
+pub mod queue;
 pub mod subscriber;
 
 use std::time::{SystemTime, UNIX_EPOCH};

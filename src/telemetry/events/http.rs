@@ -1,0 +1,95 @@
+//! The public listener.
+
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use crate::model::{Endpoint, StatusClass};
+use crate::telemetry::catalogue::*;
+use crate::telemetry::limit::LogLimit;
+
+/// A request was answered; for a stream, its headers were.
+pub struct RequestFinished {
+    /// The door.
+    pub endpoint: Endpoint,
+    /// The HTTP status.
+    pub status: u16,
+    /// Since its headers were read.
+    pub elapsed: Duration,
+}
+
+impl RequestFinished {
+    /// Measures it.
+    #[inline]
+    pub fn emit(self) {
+        let Self { endpoint, status, elapsed } = self;
+        let class = status_class(status);
+        HTTP_REQUEST_DURATION.at((endpoint, class)).record(elapsed.as_secs_f64());
+        debug!(
+            method = endpoint.method(),
+            route = endpoint.route(),
+            status,
+            elapsed_seconds = elapsed.as_secs_f64(),
+            "request answered"
+        );
+    }
+}
+
+/// 1xx and 3xx are what the caller asked for.
+fn status_class(status: u16) -> StatusClass {
+    match status {
+        100..=399 => StatusClass::Success,
+        400..=499 => StatusClass::Client,
+        _ => StatusClass::Server,
+    }
+}
+
+/// An HTTP connection on the public listener, for as long as this lives.
+#[must_use = "the connection leaves the gauge when this is dropped"]
+pub struct HttpConnectionOpened(());
+
+impl HttpConnectionOpened {
+    /// Counts a connection as open.
+    pub fn emit() -> Self {
+        HTTP_CONNECTIONS.at(()).increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for HttpConnectionOpened {
+    fn drop(&mut self) {
+        HTTP_CONNECTIONS.at(()).decrement(1.0);
+    }
+}
+
+/// An HTTP connection was refused because there are too many.
+pub struct HttpConnectionRefused {
+    /// The limit.
+    pub limit: usize,
+}
+
+impl HttpConnectionRefused {
+    /// Counts it.
+    pub fn emit(self) {
+        static LIMIT: LogLimit<()> = LogLimit::new();
+        HTTP_CONNECTIONS_REFUSED.at(()).increment(1);
+        if let Some(suppressed) = LIMIT.admit(()) {
+            warn!(limit = self.limit, suppressed, "too many http connections: one was refused");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_redirect_is_a_success_and_nonsense_is_our_fault() {
+        let classes = [101, 200, 304, 400, 499, 500, 599, 0, 999].map(status_class);
+        use StatusClass::*;
+        assert_eq!(
+            classes,
+            [Success, Success, Success, Client, Client, Server, Server, Server, Server]
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! Jobs in a worker's hands, and the rule chains they run.
+//!
+//! Each attempt ends in exactly one of [`JobDone`], [`JobRetried`], [`JobDied`] and
+//! [`LeaseLost`]. `job` in a log line is the id the queue gave it, never the event's own.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::model::{DeadReason, JobOutcome, JobType, Label, Queue, RuleOutcome, WakeupMode};
+use crate::telemetry::catalogue::*;
+use crate::telemetry::limit::LogLimit;
+
+/// A worker took a job.
+pub struct JobTaken {
+    /// From enqueueing, or from the time it was due.
+    pub waited: Duration,
+}
+
+impl JobTaken {
+    /// Measures the wait, and counts the job as in hand until the answer is dropped.
+    pub fn emit(self) -> JobInHand {
+        JOB_WAIT.at(Queue).record(self.waited.as_secs_f64());
+        JOBS_IN_FLIGHT.at(Queue).increment(1.0);
+        JobInHand(())
+    }
+}
+
+/// A job in this worker's hands, for as long as this lives.
+#[must_use = "the job leaves the gauge when this is dropped"]
+pub struct JobInHand(());
+
+impl Drop for JobInHand {
+    fn drop(&mut self) {
+        JOBS_IN_FLIGHT.at(Queue).decrement(1.0);
+    }
+}
+
+/// An attempt succeeded and the job is settled.
+pub struct JobDone {
+    /// What made the job.
+    pub job_type: JobType,
+    /// From taking it to settling it.
+    pub elapsed: Duration,
+}
+
+impl JobDone {
+    /// Measures it.
+    #[inline]
+    pub fn emit(self) {
+        let Self { job_type, elapsed } = self;
+        JOB_DURATION.at((Queue, job_type, JobOutcome::Done)).record(elapsed.as_secs_f64());
+    }
+}
+
+/// An attempt failed and the job goes again later.
+pub struct JobRetried<'a> {
+    /// What made the job.
+    pub job_type: JobType,
+    /// From taking it to giving it back.
+    pub elapsed: Duration,
+    /// The id the queue gave it.
+    pub job: &'a str,
+    /// Attempts used up so far.
+    pub attempt: u32,
+    /// Until it goes again.
+    pub delay: Duration,
+    /// Why it failed: a reason of a closed set.
+    pub reason: &'static str,
+}
+
+impl JobRetried<'_> {
+    /// Measures and counts it.
+    pub fn emit(self) {
+        static LIMIT: LogLimit<JobType> = LogLimit::new();
+        let Self { job_type, elapsed, job, attempt, delay, reason } = self;
+        JOB_DURATION.at((Queue, job_type, JobOutcome::Retried)).record(elapsed.as_secs_f64());
+        JOB_RETRIES.at((Queue, job_type)).increment(1);
+        if let Some(suppressed) = LIMIT.admit(job_type) {
+            let (job_type, delay_seconds) = (job_type.label(), delay.as_secs_f64());
+            warn!(job_type, job, attempt, delay_seconds, reason, suppressed, "job goes again");
+        }
+    }
+}
+
+/// A job ended in the dead letters.
+pub struct JobDied<'a> {
+    /// What made the job.
+    pub job_type: JobType,
+    /// From taking it to giving it up; nothing where no attempt was made.
+    pub elapsed: Option<Duration>,
+    /// The id the queue gave it.
+    pub job: &'a str,
+    /// Why.
+    pub reason: DeadReason,
+}
+
+impl JobDied<'_> {
+    /// Measures and counts it.
+    pub fn emit(self) {
+        static LIMIT: LogLimit<DeadReason> = LogLimit::new();
+        let Self { job_type, elapsed, job, reason } = self;
+        if let Some(elapsed) = elapsed {
+            JOB_DURATION.at((Queue, job_type, JobOutcome::Dead)).record(elapsed.as_secs_f64());
+        }
+        JOBS_DEAD.at((Queue, job_type, reason)).increment(1);
+        if let Some(suppressed) = LIMIT.admit(reason) {
+            let (job_type, reason) = (job_type.label(), reason.label());
+            warn!(job_type, job, reason, suppressed, "job ended in the dead letters");
+        }
+    }
+}
+
+/// Jobs were taken over from workers that stopped renewing their leases.
+pub struct JobsReclaimed {
+    /// How many; none is no event.
+    pub count: u64,
+}
+
+impl JobsReclaimed {
+    /// Counts and logs it.
+    pub fn emit(self) {
+        let queue = Queue;
+        JOBS_RECLAIMED.at(queue).increment(self.count);
+        if self.count > 0 {
+            info!(queue = queue.label(), count = self.count, "jobs taken over from a lost worker");
+        }
+    }
+}
+
+/// A lease ended before its job could be settled: another worker has the job.
+pub struct LeaseLost<'a> {
+    /// The id the queue gave the job.
+    pub job: &'a str,
+}
+
+impl LeaseLost<'_> {
+    /// Counts it.
+    pub fn emit(self) {
+        static LIMIT: LogLimit<()> = LogLimit::new();
+        JOB_LEASES_LOST.at(Queue).increment(1);
+        if let Some(suppressed) = LIMIT.admit(()) {
+            warn!(job = self.job, suppressed, "lease lost: the result is discarded");
+        }
+    }
+}
+
+/// A worker learns of new jobs in another way than before.
+pub struct WakeupModeChanged {
+    /// The way from now on.
+    pub mode: WakeupMode,
+}
+
+impl WakeupModeChanged {
+    /// Shows and logs it.
+    pub fn emit(self) {
+        for mode in WakeupMode::ALL {
+            WAKEUP_MODE.at(*mode).set(f64::from(*mode == self.mode));
+        }
+        info!(mode = self.mode.label(), "way of learning of new jobs changed");
+    }
+}
+
+/// The set of rule chains was loaded, or loaded again after a change.
+pub struct RulesLoaded {
+    /// Chains that are enabled.
+    pub chains: usize,
+}
+
+impl RulesLoaded {
+    /// Sets the gauge and logs it.
+    pub fn emit(self) {
+        RULES_LOADED.at(()).set(self.chains as f64);
+        info!(chains = self.chains, "rule chains loaded");
+    }
+}
+
+/// One rule chain was evaluated for one event.
+pub struct RuleEvaluated {
+    /// How it ended.
+    pub outcome: RuleOutcome,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl RuleEvaluated {
+    /// Counts and measures it; what an error led to is told by [`JobDied`].
+    #[inline]
+    pub fn emit(self) {
+        let Self { outcome, elapsed } = self;
+        RULE_EVALUATIONS.at(outcome).increment(1);
+        RULE_EVALUATION_DURATION.at(()).record(elapsed.as_secs_f64());
+    }
+}
