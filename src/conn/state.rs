@@ -301,7 +301,8 @@ mod tests {
     #[test]
     fn a_lost_connection_is_retired_before_anything_else_is_done() {
         let ready = [Event::Wanted, Event::Opened { epoch: 1 }, Event::Confirmed { epoch: 1 }];
-        let (state, effects) = walk(&[&ready[..], &[Event::Lost { epoch: 1, reason: EOF }]].concat());
+        let (state, effects) =
+            walk(&[&ready[..], &[Event::Lost { epoch: 1, reason: EOF }]].concat());
         assert_eq!(state, State::Backoff { epoch: 1, attempt: 1 });
         assert_eq!(effects[2], Effect::Retire { epoch: 1, reason: EOF });
         assert_eq!(effects[3], Effect::Wait { epoch: 1, attempt: 0, pace: Pace::Backoff });
@@ -320,7 +321,8 @@ mod tests {
             (state, _) = next(lost, Event::Due { epoch });
         }
         let epoch = state.epoch();
-        for event in [Event::Opened { epoch }, Event::Confirmed { epoch }, Event::Stable { epoch }] {
+        for event in [Event::Opened { epoch }, Event::Confirmed { epoch }, Event::Stable { epoch }]
+        {
             (state, _) = next(state, event);
         }
         assert_eq!(state, State::Ready { epoch, attempt: 0 });
@@ -330,7 +332,11 @@ mod tests {
     fn connect_acts_in_idle_and_closed_only_and_a_command_in_idle_only() {
         for state in every_reachable_state() {
             let (after, _) = next(state, Event::Connect);
-            assert_eq!(after != state, matches!(state, State::Idle | State::Closed { .. }), "{state:?}");
+            assert_eq!(
+                after != state,
+                matches!(state, State::Idle | State::Closed { .. }),
+                "{state:?}"
+            );
             let (after, _) = next(state, Event::Wanted);
             assert_eq!(after != state, state == State::Idle, "{state:?}");
         }
@@ -363,13 +369,17 @@ mod tests {
     fn an_exhaustive_walk_finds_the_thirteen_edges_and_no_other() {
         let mut edges = HashSet::new();
         for state in every_reachable_state() {
-            for event in every_event(state.epoch()).into_iter().chain(every_event(state.epoch() + 1)) {
+            for event in
+                every_event(state.epoch()).into_iter().chain(every_event(state.epoch() + 1))
+            {
                 let (after, effects) = next(state, event);
                 if after.label() != state.label() {
                     edges.insert(Edge { from: state.label(), to: after.label() });
                 }
-                let had_socket =
-                    matches!(state, State::Connecting { .. } | State::Handshaking { .. } | State::Ready { .. });
+                let had_socket = matches!(
+                    state,
+                    State::Connecting { .. } | State::Handshaking { .. } | State::Ready { .. }
+                );
                 let dials = effects.iter().any(|effect| matches!(effect, Effect::Dial { .. }));
                 assert!(!(had_socket && dials), "{state:?} {event:?}: two sockets");
                 assert!(after.epoch() >= state.epoch(), "an epoch never goes back");
