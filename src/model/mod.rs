@@ -6,6 +6,7 @@ mod channel;
 mod event;
 mod fault;
 mod notification;
+mod secret;
 mod time;
 mod traceparent;
 
@@ -16,5 +17,6 @@ pub use label::*;
 pub use notification::{
     DecodeError, FOREIGN_SOURCE, FOREIGN_TYPE, Notification, Origin, chain_notification_id,
 };
+pub use secret::Secret;
 pub use time::{rfc3339_now, unix_ms};
 pub use traceparent::is_traceparent;

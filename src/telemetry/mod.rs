@@ -8,5 +8,13 @@
 pub mod catalogue;
 pub mod events;
 pub mod family;
+mod init;
 mod limit;
+mod log;
+mod page;
 pub mod task;
+pub mod trace;
+
+pub use init::{InitError, Telemetry, TelemetryOptions};
+pub use log::LogFormat;
+pub use page::CONTENT_TYPE;

@@ -72,11 +72,13 @@ pub struct ReadinessChanged<'a> {
 impl ReadinessChanged<'_> {
     /// Logs it; [`CheckChanged`] is the measure.
     pub fn emit(self) {
-        if self.ready {
-            info!("ready");
-        } else {
-            let missing: Vec<_> = self.missing.iter().map(|check| check.label()).collect();
-            warn!(missing = missing.join(","), "not ready");
+        let Self { ready, missing } = self;
+        let labels: Vec<_> = missing.iter().map(|check| check.label()).collect();
+        match (ready, missing) {
+            (true, _) => info!("ready"),
+            // Asked for: no reason to look.
+            (false, [Check::Drain]) => info!(missing = "drain", "not ready"),
+            (false, _) => warn!(missing = labels.join(","), "not ready"),
         }
     }
 }

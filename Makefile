@@ -1,0 +1,29 @@
+.PHONY: help dev test lint bench docs clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
+
+dev:  ## a whole system on this machine, its own Redis included; flags: make dev ARGS="--for 30s"
+	@tools/bootstrap dev
+	@cargo build --bins
+	@cargo run --quiet --bin trunkline -- dev $(ARGS)
+
+test:  ## lint, then every test, against real programs
+	@tools/bootstrap test
+	@$(MAKE) --no-print-directory lint
+	cargo test
+
+lint:  ## formatting, clippy, documentation; a warning is an error
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+bench:  ## measure
+	cargo bench
+
+docs:  ## write the files that are rendered from the code
+	TRUNKLINE_WRITE=1 cargo test
+
+clean:  ## remove everything that was built or fetched
+	cargo clean
+	rm -rf .tools

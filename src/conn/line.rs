@@ -1,0 +1,162 @@
+//! What a supervisor shares with the handles of its connection.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use futures_util::future::BoxFuture;
+use redis::PushInfo;
+use redis::aio::MultiplexedConnection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::dial::DialError;
+use super::error::Error;
+use super::options::Options;
+use super::state::Epoch;
+use super::status::Status;
+use crate::model::{ConnectionState, Role, SocketClose};
+
+/// What handles and the owner may ask of a supervisor.
+pub(super) enum Request {
+    /// Dial, if idle or closed, and say when that is under way.
+    Connect(oneshot::Sender<()>),
+    /// Dial, if idle.
+    Wanted,
+    /// The connection of this epoch is no longer good.
+    Lost { epoch: Epoch, reason: SocketClose },
+    /// Close, and say when it is done.
+    Close(oneshot::Sender<()>),
+}
+
+/// A connection that commands may use now.
+pub(super) struct Handle {
+    pub(super) connection: MultiplexedConnection,
+    pub(super) epoch: Epoch,
+}
+
+/// What makes one role differ from another.
+pub(super) trait Part: Send + Sync + 'static {
+    /// Redis said something without being asked. Runs on the driver: must not block.
+    fn pushed(&self, push: PushInfo);
+    /// The last step before ready: arm or subscribe whatever the role needs.
+    fn prepare(
+        self: Arc<Self>,
+        connection: MultiplexedConnection,
+        epoch: Epoch,
+    ) -> BoxFuture<'static, Result<(), DialError>>;
+    /// The connection is ready.
+    fn ready(&self);
+    /// The connection is gone.
+    fn lost(&self);
+}
+
+/// One role's line: who may use it, and where it is.
+pub(super) struct Line {
+    pub(super) role: Role,
+    pub(super) options: Arc<Options>,
+    /// Present exactly while ready.
+    pub(super) handle: ArcSwapOption<Handle>,
+    pub(super) status: watch::Sender<Status>,
+    requests: mpsc::Sender<Request>,
+    /// Commands refused because the connection was not ready, since the process started.
+    pub(super) refused: AtomicU64,
+    /// Leave the next socket open instead of closing it: a fault for tests.
+    abandon: AtomicBool,
+    started: Instant,
+    /// Milliseconds after `started` at which the supervisor last turned its crank.
+    turned: AtomicU64,
+}
+
+impl Line {
+    pub(super) fn new(role: Role, options: Arc<Options>) -> (Arc<Self>, mpsc::Receiver<Request>) {
+        // Requests are few: one per caller of connect, one per READONLY answer until it is replaced.
+        let (requests, receiver) = mpsc::channel(64);
+        let line = Self {
+            role,
+            options,
+            handle: ArcSwapOption::empty(),
+            status: watch::Sender::new(Status::idle(role)),
+            requests,
+            refused: AtomicU64::new(0),
+            abandon: AtomicBool::new(false),
+            started: Instant::now(),
+            turned: AtomicU64::new(0),
+        };
+        (Arc::new(line), receiver)
+    }
+
+    /// Asks the supervisor for something it will see anyway if this is lost: a full queue holds
+    /// the same request many times over.
+    pub(super) fn hint(&self, request: Request) {
+        // Noticed by nobody on purpose: see above.
+        let _ = self.requests.try_send(request);
+    }
+
+    pub(super) async fn connect(&self) {
+        self.ask(Request::Connect).await;
+    }
+
+    pub(super) async fn close(&self) {
+        self.ask(Request::Close).await;
+    }
+
+    /// Asks the supervisor and awaits its answer; returns at once when it has ended.
+    async fn ask(&self, request: fn(oneshot::Sender<()>) -> Request) {
+        let (done, answered) = oneshot::channel();
+        if self.requests.send(request(done)).await.is_ok() {
+            // An error means that the supervisor has ended, and its connection with it.
+            let _ = answered.await;
+        }
+    }
+
+    /// The typed refusal of a command that finds no ready connection, counted for the outage.
+    pub(super) fn refusal(&self) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let (state, since) = {
+            let status = self.status.borrow();
+            (status.state, status.since)
+        };
+        match state {
+            ConnectionState::Closed => return Error::Closed,
+            ConnectionState::Idle => self.hint(Request::Wanted),
+            _ => {}
+        }
+        Error::NotReady { role: self.role, state, since }
+    }
+
+    /// Waits until ready.
+    ///
+    /// # Errors
+    /// The refusal a command would get, when `deadline` passes first or the owner closes it.
+    pub(super) async fn ready(&self, deadline: Duration) -> Result<(), Error> {
+        let mut status = self.status.subscribe();
+        if status.borrow().state == ConnectionState::Idle {
+            self.hint(Request::Wanted);
+        }
+        let settled = status.wait_for(|s| s.is_ready() || s.state == ConnectionState::Closed);
+        match tokio::time::timeout(deadline, settled).await {
+            Ok(Ok(status)) if status.is_ready() => Ok(()),
+            _ => Err(self.refusal()),
+        }
+    }
+
+    pub(super) fn abandon_next(&self) {
+        self.abandon.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn take_abandon(&self) -> bool {
+        self.abandon.swap(false, Ordering::Relaxed)
+    }
+
+    pub(super) fn turned(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.turned.store(now, Ordering::Relaxed);
+    }
+
+    /// How long ago the supervisor last turned its crank; it does so every few seconds.
+    pub(super) fn stalled_for(&self) -> Duration {
+        let turned = Duration::from_millis(self.turned.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(turned)
+    }
+}

@@ -1,0 +1,326 @@
+//! What should be subscribed, what is, and where the messages go.
+//!
+//! The desired set is the truth. Before the connection is ready everything in it was confirmed
+//! by Redis; afterwards one task at a time brings the difference over, so that a subscribe and
+//! an unsubscribe of the same channel never overtake each other.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use redis::aio::MultiplexedConnection;
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::dial::DialError;
+use super::error::{Code, Error};
+use super::line::Part;
+use super::options::Options;
+use super::state::Epoch;
+use crate::model::{ConnectFailure, MessageKind, SubscriberDrop, Subscription};
+use crate::telemetry::events::subscriber::{
+    MessageDropped, MessageReceived, MessageRouted, Resubscribed, SubscriptionRefused,
+    SubscriptionsChanged,
+};
+
+/// Names per SUBSCRIBE: a command of some 30 kB, so that one does not hold up the next for long.
+const CHUNK: usize = 512;
+
+/// A message as Redis handed it out.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The subscription it came by: one message comes once for each that matches it.
+    pub subscription: Subscription,
+    /// Its channel, without the namespace.
+    pub channel: String,
+    /// Its bytes.
+    pub payload: Bytes,
+}
+
+#[derive(Default)]
+struct Sets {
+    desired: HashSet<Subscription>,
+    confirmed: HashSet<Subscription>,
+    refused: HashSet<Subscription>,
+    connection: Option<MultiplexedConnection>,
+    lost: Option<Instant>,
+}
+
+/// Where one subscription stands.
+pub(super) enum Standing {
+    Confirmed,
+    Refused,
+    Pending,
+}
+
+pub(super) struct Subscriptions {
+    options: Arc<Options>,
+    probe_channel: String,
+    control_channel: String,
+    notify_prefix: String,
+    sets: Mutex<Sets>,
+    /// Something is to be brought over.
+    pub(super) difference: Notify,
+    /// Rises whenever the standing of any subscription may have changed.
+    pub(super) changes: watch::Sender<u64>,
+    /// The last probe that came back.
+    pub(super) probes: watch::Sender<u64>,
+    hand_off: mpsc::Sender<Message>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(options: Arc<Options>) -> (Arc<Self>, mpsc::Receiver<Message>) {
+        let (hand_off, messages) = mpsc::channel(options.hand_off.max(1));
+        let subscriptions = Self {
+            probe_channel: options.probe_channel(),
+            control_channel: options.control_channel(),
+            notify_prefix: options.notify_channel(""),
+            options,
+            sets: Mutex::default(),
+            difference: Notify::new(),
+            changes: watch::Sender::new(0),
+            probes: watch::Sender::new(0),
+            hand_off,
+        };
+        (Arc::new(subscriptions), messages)
+    }
+
+    pub(super) fn want(&self, subscription: &Subscription) {
+        let mut sets = self.sets();
+        sets.refused.remove(subscription);
+        sets.desired.insert(subscription.clone());
+        self.changed(sets);
+        self.difference.notify_one();
+    }
+
+    pub(super) fn leave(&self, subscription: &Subscription) {
+        let mut sets = self.sets();
+        sets.refused.remove(subscription);
+        sets.desired.remove(subscription);
+        self.changed(sets);
+        self.difference.notify_one();
+    }
+
+    pub(super) fn standing(&self, subscription: &Subscription) -> Standing {
+        let sets = self.sets();
+        match subscription {
+            s if sets.confirmed.contains(s) => Standing::Confirmed,
+            s if sets.refused.contains(s) => Standing::Refused,
+            _ => Standing::Pending,
+        }
+    }
+
+    /// How many are desired, and how many of those Redis has confirmed.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let sets = self.sets();
+        (sets.desired.len(), sets.desired.intersection(&sets.confirmed).count())
+    }
+
+    /// Brings the present connection up to the desired set, if there is one.
+    pub(super) async fn reconcile(&self) -> Result<(), Error> {
+        let connection = self.sets().connection.clone();
+        match connection {
+            Some(mut connection) => self.bring_over(&mut connection).await.map(|_refused| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns how many were refused.
+    async fn bring_over(&self, connection: &mut MultiplexedConnection) -> Result<usize, Error> {
+        let mut refused = 0;
+        loop {
+            let (add, drop) = self.next_difference();
+            if add.is_empty() && drop.is_empty() {
+                return Ok(refused);
+            }
+            for group in by_kind(&add) {
+                refused += self.subscribe(connection, group).await?;
+            }
+            for group in by_kind(&drop) {
+                let names = self.names(&group);
+                match group[0] {
+                    Subscription::Exact(_) => connection.unsubscribe(&names[..]).await?,
+                    Subscription::Prefix(_) => connection.punsubscribe(&names[..]).await?,
+                }
+                let mut sets = self.sets();
+                sets.confirmed.retain(|subscription| !group.contains(subscription));
+                self.changed(sets);
+            }
+        }
+    }
+
+    fn next_difference(&self) -> (Vec<Subscription>, Vec<Subscription>) {
+        let sets = self.sets();
+        let add = sets.desired.difference(&sets.confirmed).take(CHUNK).cloned().collect();
+        let drop = sets.confirmed.difference(&sets.desired).take(CHUNK).cloned().collect();
+        (add, drop)
+    }
+
+    /// Subscribes to a group; where the ACL refuses it, halves it until the culprits are alone.
+    async fn subscribe(
+        &self,
+        connection: &mut MultiplexedConnection,
+        group: Vec<Subscription>,
+    ) -> Result<usize, Error> {
+        let (mut groups, mut refused) = (vec![group], 0);
+        while let Some(mut group) = groups.pop() {
+            let names = self.names(&group);
+            let answer = match group[0] {
+                Subscription::Exact(_) => connection.subscribe(&names[..]).await,
+                Subscription::Prefix(_) => connection.psubscribe(&names[..]).await,
+            };
+            match answer.map_err(Error::from) {
+                Ok(()) => {
+                    let mut sets = self.sets();
+                    sets.confirmed.extend(group);
+                    self.changed(sets);
+                }
+                Err(Error::Server { code: Code::Noperm, .. }) if group.len() > 1 => {
+                    groups.push(group.split_off(group.len() / 2));
+                    groups.push(group);
+                }
+                Err(Error::Server { code: Code::Noperm, .. }) => {
+                    SubscriptionRefused.emit();
+                    refused += 1;
+                    let mut sets = self.sets();
+                    for subscription in group {
+                        sets.desired.remove(&subscription);
+                        sets.refused.insert(subscription);
+                    }
+                    self.changed(sets);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(refused)
+    }
+
+    fn names(&self, group: &[Subscription]) -> Vec<String> {
+        group
+            .iter()
+            .map(|subscription| self.options.notify_channel(&subscription.to_string()))
+            .collect()
+    }
+
+    fn received(
+        &self,
+        subscription: Result<Subscription, crate::model::Fault>,
+        channel: &str,
+        payload: Vec<u8>,
+    ) {
+        MessageReceived { kind: MessageKind::Event }.emit();
+        let dropped = |reason| MessageDropped { reason }.emit();
+        let Ok(subscription) = subscription else { return dropped(SubscriberDrop::NoRoute) };
+        if payload.len() > self.options.max_payload {
+            return dropped(SubscriberDrop::TooLarge);
+        }
+        let message =
+            Message { subscription, channel: channel.to_owned(), payload: payload.into() };
+        match self.hand_off.try_send(message) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => dropped(SubscriberDrop::QueueFull),
+            Err(mpsc::error::TrySendError::Closed(_)) => dropped(SubscriberDrop::NoRoute),
+        }
+    }
+
+    fn sets(&self) -> MutexGuard<'_, Sets> {
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self, sets: MutexGuard<'_, Sets>) {
+        let desired = sets.desired.len();
+        let confirmed = sets.desired.intersection(&sets.confirmed).count();
+        drop(sets);
+        SubscriptionsChanged { desired, confirmed }.emit();
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Channels and patterns need commands of their own.
+fn by_kind(subscriptions: &[Subscription]) -> impl Iterator<Item = Vec<Subscription>> + use<> {
+    let (exact, prefixes): (Vec<_>, Vec<_>) =
+        subscriptions.iter().cloned().partition(|s| matches!(s, Subscription::Exact(_)));
+    [exact, prefixes].into_iter().filter(|group| !group.is_empty())
+}
+
+impl Part for Subscriptions {
+    fn pushed(&self, push: PushInfo) {
+        let mut data = push.data.into_iter();
+        let mut next = || match data.next() {
+            Some(Value::BulkString(bytes)) => bytes,
+            _ => Vec::new(),
+        };
+        match push.kind {
+            PushKind::Message => {
+                let (channel, payload) = (next(), next());
+                let channel = String::from_utf8_lossy(&channel);
+                if channel == self.probe_channel {
+                    MessageReceived { kind: MessageKind::Probe }.emit();
+                    let nonce =
+                        std::str::from_utf8(&payload).ok().and_then(|text| text.parse().ok());
+                    self.probes.send_replace(nonce.unwrap_or(0));
+                    MessageRouted { count: 1 }.emit();
+                } else if channel == self.control_channel {
+                    MessageReceived { kind: MessageKind::Control }.emit();
+                    MessageRouted { count: 1 }.emit();
+                } else {
+                    let channel = channel.strip_prefix(&self.notify_prefix).unwrap_or_default();
+                    self.received(Subscription::parse(channel), channel, payload);
+                }
+            }
+            PushKind::PMessage => {
+                let (pattern, channel, payload) = (next(), next(), next());
+                let pattern = String::from_utf8_lossy(&pattern);
+                let channel = String::from_utf8_lossy(&channel);
+                let bare = |name: &str| {
+                    name.strip_prefix(&self.notify_prefix).unwrap_or_default().to_owned()
+                };
+                self.received(Subscription::parse(&bare(&pattern)), &bare(&channel), payload);
+            }
+            _ => {}
+        }
+    }
+
+    fn prepare(
+        self: Arc<Self>,
+        mut connection: MultiplexedConnection,
+        _epoch: Epoch,
+    ) -> BoxFuture<'static, Result<(), DialError>> {
+        async move {
+            let ours = [self.probe_channel.as_str(), self.control_channel.as_str()];
+            connection.subscribe(&ours[..]).await.map_err(|error| match Error::from(error) {
+                Error::Server { code: Code::Noperm, .. } => DialError::new(
+                    ConnectFailure::Noperm,
+                    "the user may not subscribe to the probe and control channels",
+                ),
+                error => error.into(),
+            })?;
+            let refused = self.bring_over(&mut connection).await?;
+            let mut sets = self.sets();
+            sets.connection = Some(connection);
+            let (channels, lost) = (sets.confirmed.len(), sets.lost.take());
+            drop(sets);
+            if let Some(lost) = lost {
+                Resubscribed { channels, refused, gap: lost.elapsed() }.emit();
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn ready(&self) {
+        // What was wanted between the end of prepare and now.
+        self.difference.notify_one();
+    }
+
+    fn lost(&self) {
+        let mut sets = self.sets();
+        sets.confirmed.clear();
+        sets.connection = None;
+        sets.lost.get_or_insert_with(Instant::now);
+        self.changed(sets);
+    }
+}

@@ -1,0 +1,159 @@
+//! Starts metrics, logs and traces, once in a process and before anything counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{KeyName, SharedString};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::runtime::Handle;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::catalogue::{ALL, BUILD_INFO, Kind};
+use super::log::{self, LogFormat};
+use super::page::Page;
+use super::task;
+use super::trace::{self, Exporting, TraceOptions};
+use crate::model::{Build, Component, Queue};
+
+/// Every observation of a histogram waits in memory until upkeep sorts it into its buckets:
+/// 16 bytes each, so at 50,000 commands a second this bounds them to 4 MiB.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// What telemetry needs to know of its process.
+#[derive(Clone, Debug)]
+pub struct TelemetryOptions {
+    /// Which program: decides which series exist. The tool exports none.
+    pub component: Component,
+    /// The instance, as in the names of its connections.
+    pub instance: String,
+    /// The queue's name: the one label value that comes from a setting.
+    pub queue: String,
+    /// How log lines are written; [`LogFormat::detect`] where nobody said.
+    pub log_format: LogFormat,
+    /// `RUST_LOG`; `info` where nobody said.
+    pub log_filter: Option<String>,
+    /// Where spans go; `None` switches tracing off.
+    pub tracing: Option<TraceOptions>,
+}
+
+/// Why telemetry did not start. All of them are faults at start, before anything else runs.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The filter of log lines cannot be read.
+    #[error("RUST_LOG: {0}")]
+    LogFilter(#[from] tracing_subscriber::filter::ParseError),
+    /// The pipeline of traces cannot be built from its settings.
+    #[error("OTEL_EXPORTER_OTLP_*: {0}")]
+    Tracing(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// The recorder of metrics cannot be built, or there is one already.
+    #[error("metrics: {0}")]
+    Metrics(#[from] BuildError),
+    /// There is a subscriber of log lines already.
+    #[error("logs: {0}")]
+    Logs(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// The running telemetry of this process. Cheap to clone.
+#[derive(Clone)]
+pub struct Telemetry {
+    page: Option<Arc<Page>>,
+    exporting: Option<Exporting>,
+}
+
+impl Telemetry {
+    /// Installs the subscriber of log lines and the recorder of metrics, and gives every series
+    /// this process exports its zero. Call it once, first of all, on the runtime.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn start(options: &TelemetryOptions) -> Result<Self, InitError> {
+        let TelemetryOptions { component, instance, queue, log_format, log_filter, tracing } =
+            options;
+        let runtime = Handle::current();
+        let lines = log::layer(*component, *log_format, log_filter.as_deref())?;
+        let exporting = tracing
+            .as_ref()
+            .map(|options| Exporting::start(options, *component, instance, runtime.clone()))
+            .transpose()?;
+        let spans = exporting.as_ref().map(Exporting::layer);
+        tracing_subscriber::registry().with(spans).with(lines).try_init()?;
+        if let Some(options) = tracing {
+            trace::enable(options.sampler);
+        }
+
+        Queue::configure(queue);
+        // The tool lives for one command and nobody scrapes it: its handles count nothing.
+        let page = match component {
+            Component::Tool => None,
+            Component::Server | Component::Worker => {
+                let handle = install(*component)?;
+                keep_up(handle.clone());
+                Some(Arc::new(Page::new(handle, runtime)))
+            }
+        };
+        Ok(Self { page, exporting })
+    }
+
+    /// The page of metrics, in the format of [`CONTENT_TYPE`](super::CONTENT_TYPE); empty for
+    /// the tool. At most one second old. Dropping the future does no harm.
+    pub async fn render(&self) -> String {
+        match &self.page {
+            Some(page) => page.render().await,
+            None => String::new(),
+        }
+    }
+
+    /// Sends the spans that are still queued, for at most `within`. What remains is lost: a
+    /// collector that is away must not hold up the end of the process.
+    pub async fn shutdown(self, within: Duration) {
+        let Some(exporting) = self.exporting else { return };
+        let flush = tokio::task::spawn_blocking(move || exporting.shutdown(within));
+        // A batch that failed has already been told by its event, and a flush that outlasts its
+        // time only loses spans.
+        let _ = tokio::time::timeout(within, flush).await;
+    }
+}
+
+fn install(component: Component) -> Result<PrometheusHandle, BuildError> {
+    // What is not asked for here is off on purpose: recommended naming would append units to
+    // names that carry theirs, and an idle timeout removes series that cached handles cannot
+    // bring back.
+    let mut builder = PrometheusBuilder::new();
+    for metric in ALL.iter().filter(|metric| metric.kind == Kind::Histogram) {
+        // A histogram without buckets of its own would be rendered as a summary.
+        builder =
+            builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), metric.buckets)?;
+    }
+    let handle = builder.install_recorder()?;
+    metrics::with_recorder(|recorder| {
+        for metric in ALL {
+            let (name, help) =
+                (KeyName::from_const_str(metric.name), SharedString::from(metric.help));
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(name, None, help),
+                Kind::Gauge => recorder.describe_gauge(name, None, help),
+                Kind::Histogram => recorder.describe_histogram(name, None, help),
+            }
+        }
+    });
+    for metric in ALL {
+        metric.seed(component);
+    }
+    BUILD_INFO.at(Build).set(1.0);
+    Ok(handle)
+}
+
+fn keep_up(handle: PrometheusHandle) {
+    task::spawn("telemetry upkeep", async move {
+        let mut ticks = tokio::time::interval(UPKEEP);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let handle = handle.clone();
+            // Two million observations take 86 ms, too long for a thread that serves sockets.
+            // It fails only while the runtime ends.
+            let _ = tokio::task::spawn_blocking(move || handle.run_upkeep()).await;
+        }
+    });
+}

@@ -1,0 +1,249 @@
+//! Log lines: text for people, JSON for machines.
+//!
+//! Text goes to standard error. JSON goes to standard output, where a container's collector
+//! reads it; the operator's tool keeps standard output for its results and logs nothing there.
+//! A JSON line is flat: `timestamp`, `level`, `message`, `target`, then the event's fields, and
+//! `trace_id` and `span_id` where a sampled span is current.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::str::FromStr;
+
+use chrono::{SecondsFormat, Utc};
+use opentelemetry::trace::TraceContextExt;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::Value;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, fmt as lines};
+
+use crate::model::Component;
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people, on standard error.
+    Text,
+    /// One flat JSON object in a line, on standard output.
+    Json,
+}
+
+impl LogFormat {
+    /// Text where standard error is a terminal, else JSON.
+    pub fn detect() -> Self {
+        if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
+    }
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be text or json"),
+        }
+    }
+}
+
+/// OpenTelemetry repeats itself with every batch that fails; its losses are told by an event.
+const DEFAULT_FILTER: &str = "info,opentelemetry=off";
+
+pub(super) fn layer<S>(
+    component: Component,
+    format: LogFormat,
+    filter: Option<&str>,
+) -> Result<Box<dyn Layer<S> + Send + Sync>, ParseError>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let filter = EnvFilter::builder().parse(filter.unwrap_or(DEFAULT_FILTER))?;
+    // Spans are for the collector of traces; here they would only be formatted for nobody.
+    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    let layer = lines::layer();
+    Ok(match format {
+        LogFormat::Text => layer
+            .with_timer(Milliseconds)
+            .with_target(false)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_writer(std::io::stderr)
+            .with_filter(filter)
+            .boxed(),
+        LogFormat::Json if component == Component::Tool => {
+            layer.event_format(Json).with_writer(std::io::stderr).with_filter(filter).boxed()
+        }
+        LogFormat::Json => {
+            layer.event_format(Json).with_writer(std::io::stdout).with_filter(filter).boxed()
+        }
+    })
+}
+
+fn timestamp() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+struct Milliseconds;
+
+impl FormatTime for Milliseconds {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        writer.write_str(&timestamp())
+    }
+}
+
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let line = object(event.metadata(), fields).map_err(|_| fmt::Error)?;
+        writer.write_str(&line)?;
+        writer.write_char('\n')
+    }
+}
+
+fn object(metadata: &tracing::Metadata<'_>, fields: Fields) -> serde_json::Result<String> {
+    let mut line = Vec::with_capacity(256);
+    let mut serializer = serde_json::Serializer::new(&mut line);
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("timestamp", &timestamp())?;
+    map.serialize_entry("level", metadata.level().as_str())?;
+    map.serialize_entry("message", &fields.message)?;
+    map.serialize_entry("target", fields.log_target.as_deref().unwrap_or(metadata.target()))?;
+    for (name, value) in fields.rest {
+        map.serialize_entry(name, &value)?;
+    }
+    let context = opentelemetry::Context::current();
+    let span = context.span();
+    if span.span_context().is_sampled() {
+        map.serialize_entry("trace_id", &span.span_context().trace_id().to_string())?;
+        map.serialize_entry("span_id", &span.span_context().span_id().to_string())?;
+    }
+    SerializeMap::end(map)?;
+    // A serializer of JSON writes UTF-8.
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// The fields of one event, in their order.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    /// The target of a line that came through the `log` crate.
+    log_target: Option<String>,
+    rest: Vec<(&'static str, Value)>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        match field.name() {
+            "message" => self.message = text(value),
+            "log.target" => self.log_target = Some(text(value)),
+            "log.module_path" | "log.file" | "log.line" => {}
+            // A key stands once in a line, and these have a meaning already.
+            "timestamp" | "level" | "target" | "trace_id" | "span_id" => {}
+            name => self.rest.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field, value.into());
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.put(field, value.to_string().into());
+    }
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn line(log: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let layer = lines::layer().event_format(Json).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
+        let bytes = written.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_is_flat_and_in_order() {
+        let line = line(|| {
+            let detail = "said \"no\"\nand left";
+            tracing::warn!(
+                role = "shared",
+                attempts = 3_u64,
+                seconds = 0.25,
+                ok = false,
+                detail,
+                reason = Option::<&str>::None,
+                "redis connection lost"
+            );
+        });
+        let (head, tail) = line.split_at(r#"{"timestamp":"2026-01-01T00:00:00.000Z"#.len());
+        assert!(head.starts_with(r#"{"timestamp":"20"#) && head.ends_with('Z'), "{line}");
+        let expected = r#"","level":"WARN","message":"redis connection lost","target":"trunkline::telemetry::log::tests","role":"shared","attempts":3,"seconds":0.25,"ok":false,"detail":"said \"no\"\nand left"}"#;
+        assert_eq!(tail, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_key_stands_once_in_a_line() {
+        let line = line(|| tracing::info!(level = "high", target = "moon", height = 7, "shot"));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["level"], "INFO");
+        assert_eq!(value["height"], 7);
+        assert_eq!(line.matches("\"level\"").count(), 1, "{line}");
+        assert_eq!(line.matches("\"target\"").count(), 1, "{line}");
+    }
+}

@@ -1,0 +1,206 @@
+//! Trace contexts as the W3C writes them, and the decision to sample: pure values.
+
+use std::fmt;
+
+/// Where in a trace something happens: what travels in a `traceparent`.
+///
+/// An unsampled context travels too. Otherwise each process on the way would decide anew, and
+/// a trace would begin in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    pub(super) trace_id: u128,
+    pub(super) span_id: u64,
+    pub(super) sampled: bool,
+    /// Nothing has happened in this trace yet: its first span has no parent.
+    pub(super) root: bool,
+}
+
+impl TraceContext {
+    /// Reads a `traceparent` (W3C Trace Context, level 1). A later version is read as far as it
+    /// must agree with version 00; anything malformed is no context.
+    pub fn parse(traceparent: &str) -> Option<Self> {
+        let mut parts = traceparent.trim().split('-');
+        let version = hex(parts.next()?, 2)?;
+        let trace_id = hex(parts.next()?, 32)?;
+        let span_id = u64::try_from(hex(parts.next()?, 16)?).ok()?;
+        let flags = hex(parts.next()?, 2)?;
+        let more = parts.next().is_some();
+        if version == 0xff || (version == 0 && more) || trace_id == 0 || span_id == 0 {
+            return None;
+        }
+        Some(Self { trace_id, span_id, sampled: flags & 1 == 1, root: false })
+    }
+
+    /// The `traceparent` to send along.
+    pub fn to_traceparent(self) -> String {
+        self.to_string()
+    }
+
+    /// Whether spans are made and exported.
+    pub fn sampled(self) -> bool {
+        self.sampled
+    }
+
+    /// The trace's id as logs and traces show it: 32 hexadecimal digits.
+    pub fn trace_id(self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+
+    /// The context of a span below this one: same trace, same decision, an id of its own.
+    pub fn child(self) -> Self {
+        Self { span_id: fastrand::u64(1..), root: false, ..self }
+    }
+
+    /// Begins a trace.
+    fn begin(sampler: Sampler) -> Self {
+        let trace_id = fastrand::u128(1..);
+        let sampled = sampler.admits_new(trace_id);
+        Self { trace_id, span_id: fastrand::u64(1..), sampled, root: true }
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { trace_id, span_id, sampled, .. } = *self;
+        write!(f, "00-{trace_id:032x}-{span_id:016x}-{:02x}", u8::from(sampled))
+    }
+}
+
+/// The W3C allows lower case only.
+fn hex(text: &str, digits: usize) -> Option<u128> {
+    let lower = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    (text.len() == digits && lower).then(|| u128::from_str_radix(text, 16).ok())?
+}
+
+/// Which traces are exported: `OTEL_TRACES_SAMPLER` and its argument.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampler {
+    /// Whether a caller's decision is kept.
+    parent_based: bool,
+    /// The share of new traces, from 0 to 1.
+    ratio: f64,
+}
+
+impl Sampler {
+    /// Keeps the caller's decision and samples every new trace: OpenTelemetry's default.
+    pub const DEFAULT: Self = Self { parent_based: true, ratio: 1.0 };
+
+    /// Reads the two settings; a fault names the setting and says what is allowed.
+    pub fn parse(
+        name: Option<&str>,
+        argument: Option<&str>,
+    ) -> Result<Self, (&'static str, String)> {
+        let Some(name) = name else { return Ok(Self::DEFAULT) };
+        let (parent_based, root) = match name.strip_prefix("parentbased_") {
+            Some(root) => (true, root),
+            None => (false, name),
+        };
+        let ratio = match root {
+            "always_on" => 1.0,
+            "always_off" => 0.0,
+            "traceidratio" => match argument.unwrap_or("1").parse::<f64>() {
+                Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
+                Ok(_) | Err(_) => {
+                    let message = "must be a number from 0 to 1, such as 0.01".to_owned();
+                    return Err(("OTEL_TRACES_SAMPLER_ARG", message));
+                }
+            },
+            _ => {
+                let message =
+                    "must be always_on, always_off, traceidratio, parentbased_always_on, \
+                               parentbased_always_off or parentbased_traceidratio"
+                        .to_owned();
+                return Err(("OTEL_TRACES_SAMPLER", message));
+            }
+        };
+        Ok(Self { parent_based, ratio })
+    }
+
+    /// Decides for what arrives with, or without, a `traceparent`.
+    pub fn decide(self, traceparent: Option<&str>) -> TraceContext {
+        match traceparent.and_then(TraceContext::parse) {
+            Some(caller) if self.parent_based => caller,
+            Some(caller) => TraceContext { sampled: self.admits_new(caller.trace_id), ..caller },
+            None => TraceContext::begin(self),
+        }
+    }
+
+    /// The same arithmetic as OpenTelemetry's `TraceIdRatioBased`, so that services that decide
+    /// by ratio agree: the low 63 bits of the id against the ratio.
+    fn admits_new(self, trace_id: u128) -> bool {
+        let bound = (self.ratio * (1_u64 << 63) as f64) as u64;
+        (trace_id as u64) >> 1 < bound
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+    #[test]
+    fn a_traceparent_survives_reading_and_writing() {
+        for text in [SAMPLED, UNSAMPLED] {
+            assert_eq!(TraceContext::parse(text).unwrap().to_traceparent(), text);
+        }
+        let later = "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-is-new";
+        assert_eq!(TraceContext::parse(later).unwrap().to_traceparent(), SAMPLED);
+    }
+
+    #[test]
+    fn a_malformed_traceparent_is_no_context() {
+        for text in [
+            "",
+            "00",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-ünf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(TraceContext::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_child_stays_in_the_trace_and_keeps_the_decision() {
+        let parent = TraceContext::parse(SAMPLED).unwrap();
+        let child = parent.child();
+        assert_eq!(child.trace_id(), parent.trace_id());
+        assert!(child.sampled());
+        assert_ne!(child.span_id, parent.span_id);
+        assert!(!Sampler::DEFAULT.decide(None).child().root);
+    }
+
+    #[test]
+    fn the_callers_decision_is_kept_only_by_a_parent_based_sampler() {
+        let sampler = |name| Sampler::parse(Some(name), None).unwrap();
+        assert!(!sampler("parentbased_always_on").decide(Some(UNSAMPLED)).sampled());
+        assert!(sampler("parentbased_always_off").decide(Some(SAMPLED)).sampled());
+        assert!(sampler("always_on").decide(Some(UNSAMPLED)).sampled());
+        assert!(!sampler("always_off").decide(Some(SAMPLED)).sampled());
+        assert!(Sampler::DEFAULT.decide(None).sampled());
+        assert!(!sampler("parentbased_always_off").decide(None).sampled());
+    }
+
+    #[test]
+    fn a_ratio_admits_its_share_of_new_traces() {
+        let sampler = Sampler::parse(Some("parentbased_traceidratio"), Some("0.25")).unwrap();
+        let sampled = (0..10_000).filter(|_| sampler.decide(None).sampled()).count();
+        assert!((2_200..2_800).contains(&sampled), "{sampled}");
+    }
+
+    #[test]
+    fn a_fault_names_the_setting() {
+        let fault = |name, argument| Sampler::parse(Some(name), argument).unwrap_err().0;
+        assert_eq!(fault("jaeger_remote", None), "OTEL_TRACES_SAMPLER");
+        assert_eq!(fault("parentbased_parentbased_always_on", None), "OTEL_TRACES_SAMPLER");
+        assert_eq!(fault("traceidratio", Some("1.5")), "OTEL_TRACES_SAMPLER_ARG");
+        assert_eq!(fault("traceidratio", Some("NaN")), "OTEL_TRACES_SAMPLER_ARG");
+    }
+}
