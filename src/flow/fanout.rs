@@ -1,0 +1,165 @@
+//! From the subscriber connection to the clients: decode, encode once, hand to the hub.
+//!
+//! The connection counted each message as received; here each is counted once more, as routed
+//! or as dropped with its reason.
+
+use bytes::Bytes;
+
+use crate::conn::{Message, Messages};
+use crate::health::Heartbeat;
+use crate::hub::{Encoded, Hub};
+use crate::model::{ChannelName, Notification, SubscriberDrop, Subscription, unix_ms};
+use crate::telemetry::events::subscriber::{LagMeasured, MessageDropped, MessageRouted};
+
+/// Hands on whatever comes, until the connection's owner closes it. Never waits for a client.
+pub async fn run(mut messages: Messages, hub: Hub, max_payload: usize, heartbeat: Heartbeat) {
+    let mut fanout = Fanout::new(hub, max_payload);
+    let mut alive = tokio::time::interval(Heartbeat::INTERVAL);
+    loop {
+        tokio::select! {
+            message = messages.next() => match message {
+                Some(message) => fanout.hand_on(message),
+                None => return,
+            },
+            _ = alive.tick() => heartbeat.beat(),
+        }
+    }
+}
+
+/// One PUBLISH as Redis copies it: once for each subscription of ours that matches.
+struct Publish {
+    channel: String,
+    payload: Bytes,
+    came_by: Vec<Subscription>,
+    notification: Encoded,
+}
+
+struct Fanout {
+    hub: Hub,
+    max_payload: usize,
+    last: Option<Publish>,
+}
+
+impl Fanout {
+    fn new(hub: Hub, max_payload: usize) -> Self {
+        Self { hub, max_payload, last: None }
+    }
+
+    fn hand_on(&mut self, message: Message) {
+        match self.route(message) {
+            Ok(()) => MessageRouted { count: 1 }.emit(),
+            Err(reason) => MessageDropped { reason }.emit(),
+        }
+    }
+
+    fn route(&mut self, message: Message) -> Result<(), SubscriberDrop> {
+        let Message { subscription, channel, payload } = message;
+        let name = ChannelName::parse(&channel).map_err(|_| SubscriberDrop::Decode)?;
+        let publish =
+            match self.last.take().filter(|last| last.copied(&subscription, &channel, &payload)) {
+                Some(mut last) => {
+                    last.came_by.push(subscription.clone());
+                    last
+                }
+                None => Publish {
+                    notification: self.decode(&name, &payload)?,
+                    came_by: vec![subscription.clone()],
+                    channel,
+                    payload,
+                },
+            };
+        let publish = self.last.insert(publish);
+        if self.hub.dispatch(&subscription, &name, &mut publish.notification) {
+            Ok(())
+        } else {
+            Err(SubscriberDrop::NoRoute)
+        }
+    }
+
+    fn decode(&self, channel: &ChannelName, payload: &[u8]) -> Result<Encoded, SubscriberDrop> {
+        if payload.len() > self.max_payload {
+            return Err(SubscriberDrop::TooLarge);
+        }
+        let notification =
+            Notification::from_wire(channel, payload).map_err(|_| SubscriberDrop::Decode)?;
+        // Whoever writes straight into Redis stamps nothing we could trust.
+        if let Some(published_ms) = notification.published_ms.filter(|_| !notification.is_foreign())
+        {
+            LagMeasured { published_ms, received_ms: unix_ms() }.emit();
+        }
+        Ok(Encoded::new(&notification))
+    }
+}
+
+impl Publish {
+    /// Whether a message is another copy of this PUBLISH. Copies come one after another, each
+    /// by a subscription of its own; the same subscription again means a new PUBLISH.
+    fn copied(&self, subscription: &Subscription, channel: &str, payload: &Bytes) -> bool {
+        self.channel == channel && !self.came_by.contains(subscription) && self.payload == *payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{Bounds, Client, Limits, Taken};
+    use crate::model::Transport;
+    use bytes::Buf;
+    use std::task::{Context, Poll};
+    use tokio_util::sync::CancellationToken;
+
+    fn house() -> (Fanout, Hub) {
+        let hub = Hub::new(Limits::new(Bounds { messages: 9, bytes: 9_999 }), |_| {});
+        (Fanout::new(hub.clone(), 64), hub)
+    }
+    fn listen(hub: &Hub, text: &str) -> Client {
+        let mut client = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
+        let wanted = client.want(&[Subscription::parse(text).unwrap()]).unwrap();
+        client.hear(&wanted);
+        client
+    }
+    fn message(came_by: &str, channel: &str, payload: &[u8]) -> Message {
+        let subscription = Subscription::parse(came_by).unwrap();
+        let payload = Bytes::copy_from_slice(payload);
+        Message { subscription, channel: channel.into(), payload }
+    }
+    fn ids(client: &Client) -> Vec<String> {
+        let waker = futures_util::task::noop_waker();
+        let Poll::Ready(Taken::Batch(mut batch)) =
+            client.outbox().poll_take(&mut Context::from_waker(&waker))
+        else {
+            return vec![];
+        };
+        let bytes = batch.copy_to_bytes(batch.remaining());
+        let lines = std::str::from_utf8(&bytes).unwrap().lines();
+        let events = lines.filter_map(|line| line.strip_prefix("data: "));
+        let id = |json| serde_json::from_str::<serde_json::Value>(json).unwrap()["id"].to_string();
+        events.map(id).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_is_too_large_or_has_no_hearer_is_dropped_with_its_reason() {
+        let (mut fanout, hub) = house();
+        let _client = listen(&hub, "door");
+        let mut verdict =
+            |came_by, payload: &[u8]| fanout.route(message(came_by, came_by, payload));
+        assert_eq!(verdict("door", b"1"), Ok(()));
+        assert_eq!(verdict("door", b"\xff"), Err(SubscriberDrop::Decode));
+        assert_eq!(verdict("door", &[b'1'; 65]), Err(SubscriberDrop::TooLarge));
+        assert_eq!(verdict("window", b"1"), Err(SubscriberDrop::NoRoute));
+    }
+
+    #[test]
+    fn the_copies_of_one_publish_are_one_notification_and_a_repeat_is_another() {
+        let (mut fanout, hub) = house();
+        let (exact, prefix) = (listen(&hub, "a.b"), listen(&hub, "a.*"));
+        for _ in 0..2 {
+            fanout.route(message("a.b", "a.b", b"1")).unwrap();
+            fanout.route(message("a.*", "a.b", b"1")).unwrap();
+        }
+        let (heard, also_heard) = (ids(&exact), ids(&prefix));
+        assert_eq!(heard, also_heard);
+        assert_eq!(heard.len(), 2);
+        assert_ne!(heard[0], heard[1]);
+    }
+}
