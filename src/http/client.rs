@@ -65,6 +65,14 @@ impl Client {
         Self { base }
     }
 
+    /// Asks for a JSON document.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] for any status but a success.
+    pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
+        json(self.request(Method::GET, path, "application/json", Bytes::new()).await?).await
+    }
+
     /// Sends a JSON document and gives the answer's.
     ///
     /// # Errors
@@ -76,12 +84,7 @@ impl Client {
         document: &Value,
     ) -> Result<Value, ClientError> {
         let body = Bytes::from(document.to_string());
-        let response = self.request(method, path, "application/json", body).await?;
-        let text = whole(response).await?;
-        if text.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&text).map_err(|error| ClientError::Broken(error.to_string()))
+        json(self.request(method, path, "application/json", body).await?).await
     }
 
     /// Opens a stream of server-sent events.
@@ -150,6 +153,14 @@ async fn dial(base: &Url, host: &str, port: u16) -> Result<Box<dyn Stream>, Stri
     let tls = Tls::new(None, None).map_err(|error| error.to_string())?;
     let stream = tls.connect(address, stream).await.map_err(|error| error.to_string())?;
     Ok(Box::new(stream))
+}
+
+async fn json(response: Response<Incoming>) -> Result<Value, ClientError> {
+    let text = whole(response).await?;
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&text).map_err(|error| ClientError::Broken(error.to_string()))
 }
 
 async fn whole(response: Response<Incoming>) -> Result<Bytes, ClientError> {
