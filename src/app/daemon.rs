@@ -12,9 +12,7 @@ use crate::config::{
     self, CommonConfig, EXIT_BAD_CONFIGURATION, Parsed, Surroundings, fault_report, instance_name,
 };
 use crate::model::{Component, Fault};
-use crate::telemetry::events::process::{
-    DrainStarted, ProcessStarted, SettingDoubted,
-};
+use crate::telemetry::events::process::{DrainStarted, ProcessStarted, SettingDoubted};
 use crate::telemetry::{LogFormat, Telemetry, TelemetryOptions};
 
 /// The process could not start although its settings are good: `EX_UNAVAILABLE` of sysexits.h.
@@ -136,9 +134,11 @@ async fn await_signals(stop: CancellationToken) {
         // Without handlers either signal ends the process, which is what the system does anyway.
         return;
     };
-    let mut next = async || tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
     };
     let name = next().await;
     DrainStarted { cause: name }.emit();

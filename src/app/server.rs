@@ -71,7 +71,8 @@ impl Daemon for Server {
         let owner = Owner::new(options, &Budget::of(Self::COMPONENT));
         let owner = Arc::new(owner.map_err(|error| vec![links::fault("redis", &error)])?);
         let subscriber = owner.subscriber().map_err(|error| vec![links::fault("redis", &error)])?;
-        let messages = subscriber.messages().ok_or_else(|| vec![links::fault("redis", &"taken")])?;
+        let messages =
+            subscriber.messages().ok_or_else(|| vec![links::fault("redis", &"taken")])?;
 
         let thresholds = links::thresholds(common);
         let keys = Keys::new(common.namespace.as_str(), common.queue.name.as_str());
@@ -86,7 +87,10 @@ impl Daemon for Server {
             access: Access::new(origins, config.allowed_hosts.iter().cloned()),
             ingest: Ingest::new(Producer::new(owner.shared(), queue), max_payload),
             notify: Notify::new(owner.publisher(), prefix),
-            chains: Arc::new(ChainStore::new(owner.shared(), index::Keys::new(common.namespace.as_str()))),
+            chains: Arc::new(ChainStore::new(
+                owner.shared(),
+                index::Keys::new(common.namespace.as_str()),
+            )),
             listen,
             max_payload,
             heartbeat: common.intervals.heartbeat,
@@ -137,7 +141,8 @@ impl Daemon for Server {
 
         let heartbeat = progress.watch("fanout");
         let fanning = fanout::run(self.messages, hub.clone(), max_payload, heartbeat);
-        let statuses = [Role::Shared, Role::Subscriber].into_iter().filter_map(|it| owner.watch(it));
+        let statuses =
+            [Role::Shared, Role::Subscriber].into_iter().filter_map(|it| owner.watch(it));
         let background = [
             spawn("announce", announce::run(statuses.collect(), hub.clone())),
             spawn("sample", sample::run(self.inspector, self.thresholds, common.intervals.sample)),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::conn::{Error, Publisher, Sent};
-use crate::index::{ChainCache, IndexError, Snapshot};
+use crate::index::{ChainCache, Snapshot};
 use crate::model::{
     DeadReason, Event, Notification, Origin, chain_notification_id, rfc3339_now, unix_ms,
 };
@@ -39,8 +39,9 @@ impl Process {
     }
 
     /// The chains as they are now, compiled once per change.
-    async fn rules(&self) -> Result<Arc<RuleSet>, IndexError> {
-        let snapshot = self.chains.snapshot().await?;
+    async fn rules(&self) -> Result<Arc<RuleSet>, Verdict> {
+        // Rules that cannot be known fresh are not used: the job waits, as in any outage.
+        let snapshot = self.chains.snapshot().await.map_err(|_| Verdict::RetryUncounted)?;
         let known = self.compiled().clone();
         if let Some(compiled) = known.filter(|compiled| Arc::ptr_eq(&compiled.of, &snapshot)) {
             return Ok(compiled.rules);
@@ -54,7 +55,9 @@ impl Process {
             }
             Arc::new(rules)
         };
-        let rules = tokio::task::spawn_blocking(compiling).await.map_err(|_| IndexError::Stale)?;
+        let rules = tokio::task::spawn_blocking(compiling)
+            .await
+            .map_err(|_| Verdict::Retry { reason: "the rules do not compile" })?;
         let mut compiled = self.compiled();
         // Several jobs may have found the change; one of them tells of it.
         if compiled.as_ref().is_none_or(|compiled| !Arc::ptr_eq(&compiled.of, &snapshot)) {
@@ -117,7 +120,11 @@ impl Process {
                     Err(error) if error.is_outage() => return Verdict::RetryUncounted,
                     // It will be as large the next time.
                     Err(error) if error.sent() == Sent::No => {
-                        broken.push(format!("chain `{}`: {}", run.chain_id, error.publish_reason()));
+                        broken.push(format!(
+                            "chain `{}`: {}",
+                            run.chain_id,
+                            error.publish_reason()
+                        ));
                     }
                     Err(error) => return Verdict::Retry { reason: error.publish_reason().label() },
                 }
@@ -145,8 +152,10 @@ impl Handler for Process {
             let detail = "the job's body is not a CloudEvent".to_owned();
             return Verdict::Dead { reason: DeadReason::Malformed, detail };
         };
-        // Rules that cannot be known fresh are not used: the job waits, as in any outage.
-        let Ok(rules) = self.rules().await else { return Verdict::RetryUncounted };
+        let rules = match self.rules().await {
+            Ok(rules) => rules,
+            Err(verdict) => return verdict,
+        };
         let span = process_span(trace::decide(job.traceparent.as_deref()), job.attempt);
         let cause = Cause {
             id: event.id().to_owned(),

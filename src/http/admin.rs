@@ -110,7 +110,9 @@ impl Admin {
     async fn metrics(&self) -> Response<Body> {
         let page = (self.sources.metrics)().await;
         let mut response = Response::new(Body::Whole(Bytes::from(page)));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(telemetry::CONTENT_TYPE));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(telemetry::CONTENT_TYPE));
         response
     }
 

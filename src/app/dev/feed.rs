@@ -141,7 +141,10 @@ mod tests {
     fn the_kernels_tables_are_read() {
         let dev = "Inter-|   Receive\n face |bytes\n    lo: 100 1 0 0 0 0 0 0 200 1\n  eth0: 5 1 0 0 0 0 0 0 7 1\n";
         assert_eq!(totals(dev), (105, 207));
-        assert_eq!(memory_percent("MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 250 kB\n"), 75.0);
+        assert_eq!(
+            memory_percent("MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 250 kB\n"),
+            75.0
+        );
         assert_eq!(memory_percent(""), 0.0);
     }
 }

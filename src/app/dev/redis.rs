@@ -54,7 +54,8 @@ impl PrivateRedis {
             .arg(directory.0.join("redis.sock"))
             .stdout(log.try_clone().map_err(told)?)
             .stderr(log);
-        let mut redis = Self { child: Child::start(command, Signal::KILL).map_err(told)?, directory };
+        let mut redis =
+            Self { child: Child::start(command, Signal::KILL).map_err(told)?, directory };
         let socket = redis.socket();
         let listening = async {
             while UnixStream::connect(&socket).await.is_err() {
@@ -91,12 +92,15 @@ impl PrivateRedis {
 
 /// The program to run, found where `tools/bootstrap` looks too.
 fn server() -> Result<Command, String> {
-    if let Some(chosen) = std::env::var_os("TRUNKLINE_REDIS_SERVER").filter(|path| !path.is_empty()) {
+    if let Some(chosen) = std::env::var_os("TRUNKLINE_REDIS_SERVER").filter(|path| !path.is_empty())
+    {
         return Ok(Command::new(chosen));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = |name: &str| {
-        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())
+        std::env::split_paths(&path)
+            .map(|directory| directory.join(name))
+            .find(|file| file.is_file())
     };
     let fetched = Path::new(".tools/bin/redis-server");
     let found = ["redis-server", "valkey-server"].into_iter().find_map(on_path);
