@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
@@ -17,6 +18,7 @@ use super::public::json_response;
 use super::serve::{Answer, Connection, catch_panic};
 use crate::health::{Monitor, Progress, Readiness, Report};
 use crate::model::{Check, Component, Label};
+use crate::telemetry::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 
 type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
 
@@ -35,8 +37,8 @@ pub struct Sources {
     pub started: Ask<bool>,
     /// The connections at this moment.
     pub report: Ask<Report>,
-    /// The metrics page, in the text format of Prometheus.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The page of metrics.
+    pub metrics: Ask<BoxFuture<'static, String>>,
 }
 
 impl Admin {
@@ -106,18 +108,11 @@ impl Admin {
     }
 
     async fn metrics(&self) -> Response<Body> {
-        let render = Arc::clone(&self.sources.metrics);
-        // A page of a thousand series takes milliseconds, which a worker thread owes to others.
-        match tokio::task::spawn_blocking(move || render()).await {
-            Ok(page) => {
-                let mut response = Response::new(Body::Whole(Bytes::from(page)));
-                let content_type =
-                    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, content_type);
-                response
-            }
-            Err(_) => Problem::new(Kind::Internal, "the metrics page failed").into_response(),
-        }
+        let page = (self.sources.metrics)().await;
+        let mut response = Response::new(Body::Whole(Bytes::from(page)));
+        let content_type = HeaderValue::from_static(METRICS_CONTENT_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        response
     }
 
     fn status(&self) -> Response<Body> {

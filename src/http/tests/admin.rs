@@ -35,7 +35,7 @@ impl Desk {
                 move || started(&owner)
             }),
             report: Box::new(move || Report::new(Component::Worker, "here", &owner)),
-            metrics: Arc::new(|| "up 1\n".to_owned()),
+            metrics: Box::new(|| Box::pin(async { "up 1\n".to_owned() })),
         };
         let admin = Admin::new(Component::Worker, progress.clone(), Arc::new(monitor), sources);
         let (address, _, _) = serve(admin, 10);
