@@ -7,17 +7,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::Component;
+use crate::model::{Component, Secret};
 
 use super::otel::OtelConfig;
 use super::reader::Reader;
 use super::redis_endpoint::RedisEndpoint;
-use super::setting::Default::{PerDaemon, Text, Unset};
+use super::setting::DefaultText::{PerDaemon, Text, Unset};
 use super::setting::{Group, Setting, optional, settings};
 use super::value::{ByteSize, Value};
-use super::word::{
-    AllowedHost, Environment, LogFormat, Name, Sampler, Secret, ServerUrl, WebOrigin,
-};
+use super::word::{AllowedHost, Environment, LogFormat, Name, Sampler, ServerUrl, WebOrigin};
 
 settings! {
     /// What [`RedisEndpoint`] is put together from.

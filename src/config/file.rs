@@ -42,7 +42,8 @@ pub(super) fn read(
     };
     let mut texts = HashMap::new();
     for (key, value) in table {
-        let Some(setting) = declaration::all().find(|setting| setting.key().as_ref() == Some(&key))
+        let Some(setting) =
+            declaration::settings().find(|setting| setting.key().as_ref() == Some(&key))
         else {
             fault(format!("{key} in {name}"), unknown(&key));
             continue;
@@ -69,7 +70,7 @@ pub(super) fn read(
 
 fn unknown(key: &str) -> String {
     let wanted = key.to_ascii_lowercase();
-    let same = declaration::all()
+    let same = declaration::settings()
         .find(|setting| {
             setting.name() == Some(&wanted) || setting.variable.eq_ignore_ascii_case(key)
         })
@@ -135,7 +136,7 @@ mod tests {
             ("\nqueue = ", "--config", "line 2"),
             ("queue = 'a'\nqueue = 'b'", "--config", "duplicate key"),
             ("queue = 7.5", "queue in t.toml", "is of type float"),
-            ("queue = ''", "--queue (TRUNKLINE_QUEUE)", "a-z, 0-9 and - (file)"),
+            ("queue = ''", "--queue (TRUNKLINE_QUEUE)", "a-z, 0-9 and - (from the file)"),
         ] {
             let found = file_faults(text);
             assert_eq!(found.len(), 1, "{text}: {found:?}");

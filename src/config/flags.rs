@@ -11,7 +11,7 @@ use crate::model::{Build, Component, Fault};
 
 use super::declaration;
 use super::reader::setting;
-use super::setting::{Default, Setting};
+use super::setting::{DefaultText, Setting};
 use super::source::Flags;
 
 /// The width help is wrapped to; a fixed one, so that it reads the same everywhere.
@@ -62,14 +62,14 @@ pub(super) fn daemon_command(program: Component) -> Command {
 }
 
 fn environment_alone(program: Component) -> impl Iterator<Item = &'static str> {
-    declaration::all()
+    declaration::settings()
         .filter(move |setting| setting.belongs_to(program) && setting.flag.is_none())
         .map(|setting| setting.variable)
 }
 
 /// `--config` and one flag for each setting of the daemon.
 pub(super) fn daemon_args(program: Component) -> Vec<Arg> {
-    let own = declaration::all().filter(|setting| setting.belongs_to(program));
+    let own = declaration::settings().filter(|setting| setting.belongs_to(program));
     let flags = own.filter_map(|setting| Some(arg(setting, setting.name()?, program)));
     std::iter::once(config_arg()).chain(flags).collect()
 }
@@ -98,7 +98,7 @@ fn arg(setting: &'static Setting, name: &'static str, program: Component) -> Arg
 
 fn help(setting: &Setting, program: Component) -> StyledStr {
     let default = match setting.default {
-        Default::Unset(words) => words,
+        DefaultText::Unset(words) => words,
         _ => setting.default.text(program).unwrap_or_default(),
     };
     format!("{}\n[env: {}] [default: {default}]", setting.paragraph(), setting.variable).into()
@@ -108,7 +108,7 @@ fn help(setting: &Setting, program: Component) -> StyledStr {
 pub(super) fn collect(matches: &ArgMatches, program: Component) -> Flags {
     let mut flags =
         Flags { file: matches.get_one::<String>("config").cloned(), ..Flags::default() };
-    for setting in declaration::all().filter(|setting| setting.belongs_to(program)) {
+    for setting in declaration::settings().filter(|setting| setting.belongs_to(program)) {
         let Some(name) = setting.name() else { continue };
         if let Some(texts) = matches.get_many::<String>(name) {
             flags.texts.push((setting.variable, texts.cloned().collect::<Vec<_>>().join(",")));
@@ -181,7 +181,10 @@ pub(super) fn printed(problem: &clap::Error) -> Option<String> {
 /// it may be a credential.
 pub(super) fn fault(problem: &clap::Error) -> Fault {
     let argument = context(problem, ContextKind::InvalidArg).unwrap_or_default();
-    let argument = argument.split(['=', ' ']).next().unwrap_or_default();
+    let argument = match problem.kind() {
+        ErrorKind::MissingRequiredArgument => &argument,
+        _ => argument.split(['=', ' ']).next().unwrap_or_default(),
+    };
     let path = if argument.starts_with(['-', '<']) { argument } else { "command line" };
     let tip = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]
         .into_iter()
@@ -208,7 +211,7 @@ pub(super) fn fault(problem: &clap::Error) -> Fault {
 fn context(problem: &clap::Error, kind: ContextKind) -> Option<String> {
     match problem.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) => texts.first().cloned(),
+        ContextValue::Strings(texts) => Some(texts.join(", ")),
         other => Some(other.to_string()),
     }
 }

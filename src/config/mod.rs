@@ -28,17 +28,18 @@ use std::ffi::OsString;
 use crate::model::{Component, Fault};
 
 pub use declaration::{
-    CommonConfig, Intervals, LogConfig, QueueConfig, RedisConfig, ServerConfig, WorkerConfig, all,
+    CommonConfig, Intervals, LogConfig, QueueConfig, RedisConfig, ServerConfig, WorkerConfig,
+    settings,
 };
 pub use instance::instance_name;
 pub use otel::OtelConfig;
 pub use redis_endpoint::{ClientCertificate, RedisEndpoint, RedisTarget, TlsOptions};
 pub use render::{documentation, fault_report};
-pub use setting::{Default, Setting};
+pub use setting::{DefaultText, Setting};
 pub use source::{Source, Surroundings};
 pub use tool::{Dev, Publish, Tail, ToolCommand, tool};
 pub use value::ByteSize;
-pub use word::{AllowedHost, Environment, LogFormat, Name, Sampler, Secret, ServerUrl, WebOrigin};
+pub use word::{AllowedHost, Environment, LogFormat, Name, Sampler, ServerUrl, WebOrigin};
 
 use reader::Reader;
 use rules::Rules;

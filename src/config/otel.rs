@@ -6,7 +6,8 @@ use url::Url;
 use super::declaration::OtelParts;
 use super::reader::Reader;
 use super::setting::Group;
-use super::word::{Sampler, Secret};
+use super::word::Sampler;
+use crate::model::Secret;
 
 /// Where traces go and which are kept.
 #[derive(Clone, Debug, PartialEq)]

@@ -30,16 +30,20 @@ impl<'a> Reader<'a> {
         match read {
             Some(Ok(value)) => return value,
             Some(Err(problem)) => {
-                let problem =
-                    format!("{problem}{} ({})", self.hint(setting), self.given.source(variable));
+                let problem = format!(
+                    "{problem}{} (from the {})",
+                    self.hint(setting),
+                    self.given.source(variable)
+                );
                 self.fault(&[variable], problem);
                 self.unreadable.insert(variable);
             }
             None => {}
         }
-        T::absent()
-            .or_else(|| T::parse(setting.default.text(self.program)?).ok())
-            .expect("a setting has a readable default, or a type that can be absent; a test reads all of them")
+        T::absent().or_else(|| T::parse(setting.default.text(self.program)?).ok()).expect(
+            "a setting has a readable default, or a type that can be absent; a test reads \
+                all of them",
+        )
     }
 
     fn hint(&self, setting: &Setting) -> &'static str {
@@ -47,7 +51,8 @@ impl<'a> Reader<'a> {
             self.given.text(setting.variable).is_some_and(|text| text.starts_with("tcp://"));
         match (setting.variable, self.given.source(setting.variable)) {
             ("REDIS_PORT", Source::Environment) if service_link => {
-                "; Kubernetes sets it for a service called redis: set REDIS_URL, or enableServiceLinks: false"
+                "; Kubernetes sets it for a service called redis: set REDIS_URL, or \
+                 enableServiceLinks: false"
             }
             _ => "",
         }
@@ -91,7 +96,7 @@ impl<'a> Reader<'a> {
 
 /// The setting with this variable.
 pub(super) fn setting(variable: &str) -> &'static Setting {
-    declaration::all()
+    declaration::settings()
         .find(|setting| setting.variable == variable)
         .unwrap_or_else(|| unreachable!("{variable} is not declared"))
 }

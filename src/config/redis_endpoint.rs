@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::value::Value;
-use super::word::Secret;
+use crate::model::Secret;
 
 /// The port Redis listens on unless told otherwise.
 pub(super) const DEFAULT_PORT: u16 = 6379;
@@ -82,7 +82,9 @@ impl RedisEndpoint {
         for (key, value) in url.query_pairs() {
             // Other libraries need this to speak RESP3; here nothing else is spoken.
             if key != "protocol" || !matches!(&*value, "3" | "resp3") {
-                return Err("has a parameter; leave out what follows the `?`: every option is a setting of its own".into());
+                return Err("has a parameter; leave out what follows the `?`: every option is a \
+                    setting of its own"
+                    .into());
             }
         }
         Ok(Self {
@@ -107,7 +109,8 @@ impl RedisEndpoint {
         }
         if path.len() > LONGEST_SOCKET_PATH {
             return Err(format!(
-                "names a socket path of more than {LONGEST_SOCKET_PATH} bytes, the most a Unix socket can have"
+                "names a socket path of more than {LONGEST_SOCKET_PATH} bytes, the most a Unix \
+                 socket can have"
             ));
         }
         let mut endpoint = Self { target: RedisTarget::Unix(path.into()), ..Self::local() };
@@ -132,7 +135,8 @@ impl RedisEndpoint {
 }
 
 /// What the operator is told about such a URL.
-pub(super) const PASSWORD_ON_COMMAND_LINE: &str = "--redis-url holds a password that every user of this machine can see (`ps`); use REDIS_URL or the configuration file";
+pub(super) const PASSWORD_ON_COMMAND_LINE: &str = "--redis-url holds a password that every user \
+    of this machine can see (`ps`); use REDIS_URL or the configuration file";
 
 /// Whether a URL can be read and holds a password.
 pub(super) fn holds_password(text: &str) -> bool {
@@ -165,10 +169,16 @@ impl Value for RedisEndpoint {
 
     fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text.trim()).map_err(|problem| {
-            format!("is not a URL ({problem}); write redis://user:password@host:6379/0, with every character of the password beyond letters and digits percent-encoded")
+            format!(
+                "is not a URL ({problem}); write redis://user:password@host:6379/0, with \
+                every character of the password beyond letters and digits percent-encoded"
+            )
         })?;
         if url.fragment().is_some() {
-            return Err("holds a `#`: percent-encode it as %23 if it belongs to the password; verification of certificates cannot be switched off, name your authority with --redis-tls-ca".into());
+            return Err("holds a `#`: percent-encode it as %23 if it belongs to the password; \
+                verification of certificates cannot be switched off, name your authority with \
+                --redis-tls-ca"
+                .into());
         }
         let endpoint = match url.scheme() {
             "redis" | "valkey" => Self::from_tcp_url(&url, false)?,
@@ -181,7 +191,9 @@ impl Value for RedisEndpoint {
             }
         };
         if endpoint.username.is_some() && endpoint.password.is_none() {
-            return Err("names a user but no password; write redis://user:password@host, or redis://:password@host for a password alone".into());
+            return Err("names a user but no password; write redis://user:password@host, or \
+                redis://:password@host for a password alone"
+                .into());
         }
         Ok(endpoint)
     }

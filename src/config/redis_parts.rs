@@ -52,7 +52,8 @@ fn tls_files(reader: &mut Reader<'_>, parts: RedisParts, endpoint: &mut RedisEnd
         reader.require(
             endpoint.tls.is_some() || !reader.is_given(variable),
             &[variable, "REDIS_URL", "REDIS_TLS"],
-            "needs TLS; write rediss:// in --redis-url (REDIS_URL), or set REDIS_TLS=true beside REDIS_HOST",
+            "needs TLS; write rediss:// in --redis-url (REDIS_URL), or set REDIS_TLS=true beside \
+             REDIS_HOST",
         );
     }
     let (cert, key) = (reader.is_given(CERT), reader.is_given(KEY));

@@ -6,14 +6,14 @@ use crate::model::{Component, Fault};
 
 use super::declaration;
 use super::flags::program_name;
-use super::setting::{Default, Setting};
+use super::setting::{DefaultText, Setting};
 use super::source::{Given, Source};
 
 /// `docs/configuration.md`, whole.
 pub fn documentation() -> String {
     let mut page = String::from(PREFACE);
     let mut heading = "";
-    for setting in declaration::all() {
+    for setting in declaration::settings() {
         if setting.heading != heading {
             heading = setting.heading;
             write!(page, "\n## {heading}\n\n{TABLE}").expect("a string takes any text");
@@ -61,9 +61,11 @@ const AFTERWORD: &str = "
 fn row(setting: &Setting) -> String {
     let flag = setting.flag.map_or_else(|| "—".into(), |flag| format!("`{flag}`"));
     let default = match setting.default {
-        Default::Text(text) => format!("`{text}`"),
-        Default::PerDaemon { server, worker } => format!("server `{server}`, worker `{worker}`"),
-        Default::Unset(words) => words.to_owned(),
+        DefaultText::Text(text) => format!("`{text}`"),
+        DefaultText::PerDaemon { server, worker } => {
+            format!("server `{server}`, worker `{worker}`")
+        }
+        DefaultText::Unset(words) => words.to_owned(),
     };
     let programs: Vec<_> = setting.programs.iter().map(|program| program.label()).collect();
     let meaning = setting.paragraph().replace('|', "\\|");
@@ -83,7 +85,7 @@ pub(super) fn effective(program: Component, given: &Given) -> String {
             let name = setting.flag.unwrap_or(setting.variable).to_owned();
             let value = match (given.text(setting.variable), setting.default) {
                 (Some(text), _) => (setting.show)(text),
-                (None, Default::Unset(words)) => format!("({words})"),
+                (None, DefaultText::Unset(words)) => format!("({words})"),
                 (None, _) => "(not used)".into(),
             };
             let source = match given.source(setting.variable) {
@@ -111,8 +113,8 @@ pub(super) fn effective(program: Component, given: &Given) -> String {
 pub fn fault_report(program: Component, faults: &[Fault]) -> String {
     let name = program_name(program);
     let mut text = match faults {
-        [_] => format!("{name}: 1 fault in the configuration\n"),
-        _ => format!("{name}: {} faults in the configuration\n", faults.len()),
+        [_] => format!("{name}: 1 fault\n"),
+        _ => format!("{name}: {} faults\n", faults.len()),
     };
     for fault in faults {
         writeln!(text, "  {fault}").expect("a string takes any text");
@@ -142,11 +144,11 @@ mod tests {
         let fault = |path: &str| Fault { path: path.into(), message: "is wrong".into() };
         assert_eq!(
             fault_report(Component::Worker, &[fault("--a (A)"), fault("B")]),
-            "trunkline-worker: 2 faults in the configuration\n  --a (A): is wrong\n  B: is wrong\n"
+            "trunkline-worker: 2 faults\n  --a (A): is wrong\n  B: is wrong\n"
         );
         assert!(
             fault_report(Component::Server, &[fault("B")])
-                .starts_with("trunkline-server: 1 fault in")
+                .starts_with("trunkline-server: 1 fault\n")
         );
     }
 }

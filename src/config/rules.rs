@@ -26,12 +26,14 @@ impl Rules for ServerConfig {
         reader.require(
             !(production && self.insecure),
             &["TRUNKLINE_INSECURE", "TRUNKLINE_ENV"],
-            "is refused in production; leave it out and listen on loopback, behind a proxy that authenticates",
+            "is refused in production; leave it out and listen on loopback, behind a proxy that \
+             authenticates",
         );
         reader.require(
             is_loopback(self.listen) || self.insecure,
             &["TRUNKLINE_LISTEN", "TRUNKLINE_INSECURE"],
-            "is outside loopback, where anyone who reaches it could read and write; listen on 127.0.0.1 behind a proxy that authenticates, or add --insecure outside production",
+            "is outside loopback, where anyone who reaches it could read and write; listen on \
+             127.0.0.1 behind a proxy that authenticates, or add --insecure outside production",
         );
         reader.require(
             self.listen.port() == 0 || self.listen != self.common.admin_listen,
@@ -42,7 +44,8 @@ impl Rules for ServerConfig {
         reader.require(
             self.client_queue_bytes >= self.common.max_payload,
             &["TRUNKLINE_CLIENT_QUEUE_BYTES", "TRUNKLINE_MAX_PAYLOAD"],
-            "is below --max-payload, so the largest notification could never be delivered; raise it",
+            "is below --max-payload, so the largest notification could never be delivered; raise \
+             it",
         );
         lasts(reader, "TRUNKLINE_DEDUP_WINDOW", self.dedup_window, Duration::from_secs(1));
     }
@@ -50,7 +53,11 @@ impl Rules for ServerConfig {
     fn warnings(&self) -> Vec<String> {
         let unreachable = !is_loopback(self.listen) && self.allowed_hosts.is_empty();
         unreachable
-            .then(|| "--listen is outside loopback, but --allowed-hosts is empty: requests addressed to any host but loopback are refused".into())
+            .then(|| {
+                "--listen is outside loopback, but --allowed-hosts is empty: requests \
+                addressed to any host but loopback are refused"
+                    .into()
+            })
             .into_iter()
             .collect()
     }
@@ -67,7 +74,8 @@ impl Rules for WorkerConfig {
         reader.require(
             self.job_lease >= 3 * self.common.redis.command_timeout,
             &["TRUNKLINE_JOB_LEASE", "TRUNKLINE_REDIS_COMMAND_TIMEOUT"],
-            "is below three times --redis-command-timeout, so one slow command would lose the job; raise it",
+            "is below three times --redis-command-timeout, so one slow command would lose the \
+             job; raise it",
         );
     }
 
@@ -82,8 +90,15 @@ fn common(config: &CommonConfig, reader: &mut Reader<'_>, around: &Surroundings<
     let certificate = endpoint.tls.as_ref().is_some_and(|tls| tls.client.is_some());
     reader.require(
         config.environment != Environment::Production || endpoint.password.is_some() || certificate,
-        &["REDIS_URL", "REDIS_PASSWORD", "TRUNKLINE_ENV", "TRUNKLINE_REDIS_TLS_CERT", "TRUNKLINE_REDIS_TLS_KEY"],
-        "has no credentials, which production requires; put a password into REDIS_URL or REDIS_PASSWORD, or give --redis-tls-cert and --redis-tls-key",
+        &[
+            "REDIS_URL",
+            "REDIS_PASSWORD",
+            "TRUNKLINE_ENV",
+            "TRUNKLINE_REDIS_TLS_CERT",
+            "TRUNKLINE_REDIS_TLS_KEY",
+        ],
+        "has no credentials, which production requires; put a password into REDIS_URL or \
+         REDIS_PASSWORD, or give --redis-tls-cert and --redis-tls-key",
     );
     let redis = &config.redis;
     let blink = Duration::from_millis(1);

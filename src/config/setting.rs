@@ -14,7 +14,7 @@ pub struct Setting {
     /// The placeholder of its value, such as `DURATION`.
     pub form: &'static str,
     /// What holds when nothing is given.
-    pub default: Default,
+    pub default: DefaultText,
     /// What it means, in whole sentences.
     pub doc: &'static str,
     /// The heading it stands under in help and documentation.
@@ -63,7 +63,7 @@ impl Setting {
 
 /// What holds when a setting is not given.
 #[derive(Clone, Copy, Debug)]
-pub enum Default {
+pub enum DefaultText {
     /// This text, for every program.
     Text(&'static str),
     /// One text for a server, another for a worker.
@@ -77,14 +77,14 @@ pub enum Default {
     Unset(&'static str),
 }
 
-impl Default {
+impl DefaultText {
     /// The text to read for this program.
     pub fn text(&self, program: Component) -> Option<&'static str> {
         match (self, program) {
-            (Default::Text(text), _) => Some(text),
-            (Default::PerDaemon { worker, .. }, Component::Worker) => Some(worker),
-            (Default::PerDaemon { server, .. }, _) => Some(server),
-            (Default::Unset(_), _) => None,
+            (DefaultText::Text(text), _) => Some(text),
+            (DefaultText::PerDaemon { worker, .. }, Component::Worker) => Some(worker),
+            (DefaultText::PerDaemon { server, .. }, _) => Some(server),
+            (DefaultText::Unset(_), _) => None,
         }
     }
 }
@@ -153,7 +153,7 @@ macro_rules! settings {
         )+
 
         /// Every setting, in the order of the documentation.
-        pub fn all() -> impl Iterator<Item = &'static Setting> {
+        pub fn settings() -> impl Iterator<Item = &'static Setting> {
             [$($group::SETTINGS),+].into_iter().flatten()
         }
     };

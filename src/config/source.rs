@@ -141,7 +141,7 @@ impl Given {
     /// The settings of the program.
     pub(super) fn settings(&self) -> impl Iterator<Item = &'static Setting> + use<> {
         let program = self.program;
-        declaration::all().filter(move |setting| setting.belongs_to(program))
+        declaration::settings().filter(move |setting| setting.belongs_to(program))
     }
 
     pub(super) fn text(&self, variable: &str) -> Option<&str> {

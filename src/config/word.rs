@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::value::Value;
+use crate::model::Secret;
 
 /// A name that may be part of a Redis key: `[a-z0-9-]+`, at most 63 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,33 +34,6 @@ impl Value for Name {
         } else {
             Err(format!("{text:?} is not a name; use 1 to {} of a-z, 0-9 and -", Self::LONGEST))
         }
-    }
-}
-
-/// A credential. It is printed as `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The credential itself, for the handshake only: never for a log, a span or a label.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl fmt::Display for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 
@@ -149,7 +123,12 @@ impl Value for WebOrigin {
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .filter(|url| url.path() == "/" && url.query().is_none() && url.fragment().is_none())
             .map(|url| Self(url.origin().ascii_serialization()))
-            .ok_or_else(|| format!("{text:?} is not an origin; write https://app.example.com, without a path; `*` is not offered"))
+            .ok_or_else(|| {
+                format!(
+                    "{text:?} is not an origin; write https://app.example.com, \
+                without a path; `*` is not offered"
+                )
+            })
     }
 }
 
@@ -167,7 +146,8 @@ impl Value for AllowedHost {
     fn parse(text: &str) -> Result<Self, String> {
         let fault = || {
             format!(
-                "{text:?} is not a host; write app.example.com or app.example.com:8443; `*` is not offered"
+                "{text:?} is not a host; write app.example.com or app.example.com:8443; `*` is \
+                 not offered"
             )
         };
         if text.contains(['/', '@', '?', '#', '\\', '*']) || text.ends_with(':') {
@@ -201,7 +181,11 @@ impl Value for ServerUrl {
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .filter(|url| url.query().is_none() && url.fragment().is_none())
             .map(Self)
-            .ok_or_else(|| "is not the URL of a server; write http://127.0.0.1:8080, without credentials or query".into())
+            .ok_or_else(|| {
+                "is not the URL of a server; write http://127.0.0.1:8080, without \
+                credentials or query"
+                    .into()
+            })
     }
     fn show(text: &str) -> String {
         // A text that cannot be read may hold a credential.

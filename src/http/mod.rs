@@ -4,6 +4,7 @@
 pub mod access;
 pub mod admin;
 pub mod body;
+pub mod client;
 pub mod problem;
 pub mod public;
 pub mod serve;

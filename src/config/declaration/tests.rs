@@ -54,7 +54,7 @@ const PROMISED: &[(&str, &str, &str)] = &[
 #[test]
 fn every_promised_setting_has_its_exact_flag_variable_and_default() {
     for (flag, variable, default) in PROMISED {
-        let setting = all().find(|setting| setting.variable == *variable).expect(variable);
+        let setting = settings().find(|setting| setting.variable == *variable).expect(variable);
         assert_eq!(setting.flag.unwrap_or_default(), *flag, "{variable}");
         let declared = match setting.default {
             Text(text) | Unset(text) => text.to_owned(),
@@ -67,7 +67,7 @@ fn every_promised_setting_has_its_exact_flag_variable_and_default() {
 #[test]
 fn flags_and_variables_are_unique_and_well_formed() {
     let mut seen = HashSet::new();
-    for setting in all() {
+    for setting in settings() {
         assert!(seen.insert(setting.variable), "{} is declared twice", setting.variable);
         if let Some(flag) = setting.flag {
             assert!(seen.insert(flag), "{flag} is declared twice");
@@ -110,7 +110,7 @@ proptest! {
     #[test]
     fn no_texts_of_settings_panic(text in ".{0,30}", file in ".{0,60}") {
         let variables: Vec<(&str, &str)> =
-            all().map(|setting| (setting.variable, text.as_str())).collect();
+            settings().map(|setting| (setting.variable, text.as_str())).collect();
         let _ = within(&variables, Some(&file), |around| {
             (crate::config::server(arguments(&["--config=t.toml"]), around),
              crate::config::worker(arguments(&["--config=t.toml"]), around))

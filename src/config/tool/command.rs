@@ -9,9 +9,13 @@ use crate::model::Component;
 /// The whole command line of `trunkline`.
 pub(super) fn command() -> Command {
     Command::new("trunkline")
-        .about("One instrumented Redis connection per process, and a notification bridge that can see itself")
+        .about(
+            "One instrumented Redis connection per process, and a notification bridge that can \
+            see itself",
+        )
         .version(version())
         .no_binary_name(true)
+        .bin_name("trunkline")
         .term_width(HELP_WIDTH)
         .subcommand_required(true)
         .arg_required_else_help(true)

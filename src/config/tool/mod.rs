@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use serde_json::Value as Json;
 
-use crate::model::{Component, Fault};
+use crate::model::{Component, Fault, Secret};
 
 use super::declaration::ToolConfig;
 use super::reader::Reader;
@@ -18,7 +18,7 @@ use super::redis_endpoint::{self, RedisEndpoint};
 use super::setting::Group;
 use super::source::{Flags, Given, Surroundings};
 use super::value::Value;
-use super::word::{Secret, ServerUrl};
+use super::word::ServerUrl;
 use super::{Parsed, flags};
 
 /// What the operator asked of `trunkline`. `trunkline config` is answered with text.
@@ -128,13 +128,15 @@ fn dev(matches: &ArgMatches, around: &Surroundings<'_>) -> Parsed<ToolCommand> {
     if listen.is_some_and(|listen| !listen.ip().to_canonical().is_loopback()) && !insecure {
         fault(
             "--listen",
-            "is outside loopback, where anyone who reaches it could read and write; add --insecure if that is wanted",
+            "is outside loopback, where anyone who reaches it could read and write; add \
+             --insecure if that is wanted",
         );
     }
     if around.set("TRUNKLINE_ENV").as_deref() == Some("production") {
         fault(
             "TRUNKLINE_ENV",
-            "is production, where `trunkline dev` has no business; run trunkline-server and trunkline-worker, or unset it",
+            "is production, where `trunkline dev` has no business; run trunkline-server and \
+             trunkline-worker, or unset it",
         );
     }
     let (Some(listen), Some(admin_listen), Some(worker_admin_listen), true) =
@@ -175,7 +177,10 @@ fn publish(matches: &ArgMatches, around: &Surroundings<'_>) -> Parsed<ToolComman
     let typed = text(matches, "data").unwrap_or_default();
     let data = serde_json::from_str(typed).unwrap_or_else(|problem| {
         if typed.trim_start().starts_with(['{', '[', '"']) {
-            let message = format!("begins like JSON but is not ({problem}); quote it for the shell, as in '{{\"open\": true}}'");
+            let message = format!(
+                "begins like JSON but is not ({problem}); quote it for the \
+                shell, as in '{{\"open\": true}}'"
+            );
             faults.push(Fault { path: "DATA".into(), message });
         }
         Json::String(typed.to_owned())

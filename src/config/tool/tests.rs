@@ -43,6 +43,7 @@ fn every_help_has_an_example_and_the_whole_lists_all_commands() {
         &["config", "--help"],
     ] {
         assert!(text(words, &[]).contains("Example:\n  trunkline "), "{words:?}");
+        assert!(text(words, &[]).contains("Usage: trunkline "), "{words:?}");
     }
     let help = text(&[], &[]);
     for command in ["dev", "publish", "tail", "config"] {
@@ -152,6 +153,7 @@ fn each_fault_of_the_command_line_says_what_to_type() {
         (&["tial"][..], "command line: names an unknown command; did you mean tail?"),
         (&["tail"], "<CHANNEL>...: is missing"),
         (&["publish", "a"], "<DATA>: is missing"),
+        (&["publish"], "<CHANNEL>, <DATA>: is missing"),
         (&["dev", "--no-fed"], "--no-fed: is not a flag; did you mean --no-feed?"),
         (&["dev", "--for"], "--for: lacks its value"),
         (&["dev", "stray"], "command line: has a word too many"),
