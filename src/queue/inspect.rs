@@ -1,0 +1,96 @@
+//! How full the queue is.
+
+use std::time::Duration;
+
+use super::keys::{GROUP, Keys};
+use super::producer::Thresholds;
+use super::script::{Call, INSPECT};
+use crate::conn::{Error, Shared};
+
+/// What is in a queue at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depths {
+    /// In the stream, not taken by any worker.
+    pub waiting: u64,
+    /// In workers' hands.
+    pub active: u64,
+    /// Waiting for their time.
+    pub delayed: u64,
+    /// In the dead letters.
+    pub dead: u64,
+    /// How long the oldest unfinished job has been there, or a delayed one is overdue; zero
+    /// when there is none.
+    pub oldest: Duration,
+    /// Whether the queue refuses jobs.
+    pub full: bool,
+}
+
+/// How a depth compares with the thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressure {
+    /// Below the warning threshold.
+    Normal,
+    /// At the warning threshold or above.
+    Warning,
+    /// Jobs are refused.
+    Full,
+}
+
+impl Depths {
+    /// How bad it is.
+    pub fn pressure(&self, thresholds: Thresholds) -> Pressure {
+        match self.waiting + self.active + self.delayed {
+            _ if self.full => Pressure::Full,
+            jobs if jobs >= thresholds.warning => Pressure::Warning,
+            _ => Pressure::Normal,
+        }
+    }
+}
+
+/// Counts what is in a queue, in one cheap call.
+#[derive(Clone)]
+pub struct Inspector {
+    shared: Shared,
+    keys: Keys,
+    thresholds: Thresholds,
+}
+
+impl Inspector {
+    /// An inspector on the shared connection.
+    pub fn new(shared: Shared, keys: Keys, thresholds: Thresholds) -> Self {
+        Self { shared, keys, thresholds }
+    }
+
+    /// Counts now. It also opens a full queue that has come down to recovery: the queue would
+    /// otherwise read full until somebody posts again.
+    pub async fn depths(&self) -> Result<Depths, Error> {
+        let Self { keys, .. } = self;
+        let names = [keys.stream(), keys.delayed(), keys.dead(), keys.full()];
+        let call = Call::new(&INSPECT, names).arg(GROUP).arg(self.thresholds.recovery);
+        let (entries, active, delayed, dead, oldest_ms, full): (u64, u64, u64, u64, u64, bool) =
+            call.send(&self.shared).await?;
+        Ok(Depths {
+            // An operator may have deleted an entry that a worker holds.
+            waiting: entries.saturating_sub(active),
+            active,
+            delayed,
+            dead,
+            oldest: Duration::from_millis(oldest_ms),
+            full,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pressure_counts_every_unfinished_job() {
+        let thresholds = Thresholds { warning: 10, critical: 20, recovery: 5 };
+        let depths = Depths { waiting: 4, active: 3, delayed: 3, dead: 99, ..Depths::default() };
+        assert_eq!(depths.pressure(thresholds), Pressure::Warning);
+        assert_eq!(Depths { delayed: 2, ..depths }.pressure(thresholds), Pressure::Normal);
+        assert_eq!(Depths { full: true, ..depths }.pressure(thresholds), Pressure::Full);
+    }
+}

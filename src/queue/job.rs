@@ -1,0 +1,212 @@
+//! What is in the queue: a job on its way in, a job in hand, and the entry that carries it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use redis::Value;
+use uuid::Uuid;
+
+use crate::model::{JobType, Label};
+
+/// A job to be put into the queue.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// What made it.
+    pub job_type: JobType,
+    /// What the handler gets: for an event, its JSON.
+    pub body: Vec<u8>,
+    /// W3C trace context of whoever made it.
+    pub traceparent: Option<String>,
+    /// By which repeats are known; `None` makes a job every time.
+    pub dedup: Option<DedupKey>,
+}
+
+/// Names an event for the dedup window: a hash of its source and id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DedupKey(Uuid);
+
+impl DedupKey {
+    /// The key of the event with this source and id.
+    pub fn new(source: &str, id: &str) -> Self {
+        // The length keeps ("a", "bc") and ("ab", "c") apart.
+        let name = format!("{}:{source}{id}", source.len());
+        Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
+    }
+}
+
+impl fmt::Display for DedupKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.simple().fmt(f)
+    }
+}
+
+/// A job in a worker's hands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Stays the same through every retry.
+    pub id: String,
+    /// What made it.
+    pub job_type: JobType,
+    /// 1 at first; faults of Redis do not raise it.
+    pub attempt: u32,
+    /// How often any worker was given it, this time included.
+    pub deliveries: u32,
+    /// When it was put into the queue, in Unix milliseconds by the clock of Redis.
+    pub enqueued_ms: u64,
+    /// What was put in.
+    pub body: Vec<u8>,
+    /// W3C trace context of whoever made it.
+    pub traceparent: Option<String>,
+}
+
+/// The id of a stream entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct EntryId(u64, u64);
+
+impl EntryId {
+    /// How long ago the entry was made when the clock of Redis shows `now_ms`: a new job was
+    /// put in, or a delayed one was due.
+    pub(super) fn age(self, now_ms: u64) -> Duration {
+        Duration::from_millis(now_ms.saturating_sub(self.0))
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0, self.1)
+    }
+}
+
+impl FromStr for EntryId {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (ms, sequence) = text.split_once('-').ok_or(())?;
+        Ok(Self(ms.parse().map_err(drop)?, sequence.parse().map_err(drop)?))
+    }
+}
+
+/// A stream entry as a script answers it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Its id.
+    pub(super) id: EntryId,
+    /// How often this very entry was delivered; together with the consumer it is the lease.
+    pub(super) deliveries: u32,
+    /// Its fields and their values.
+    fields: Vec<Value>,
+}
+
+impl Entry {
+    /// Reads `[id, fields]`, which was just delivered for the first time.
+    pub(super) fn first(value: Value) -> Option<Self> {
+        let [id, fields] = array(value)?;
+        Self::new(id, 1, fields)
+    }
+
+    /// Reads `[id, deliveries, fields]`.
+    pub(super) fn again(value: Value) -> Option<Self> {
+        let [id, deliveries, fields] = array(value)?;
+        let Value::Int(deliveries) = deliveries else { return None };
+        Self::new(id, u32::try_from(deliveries).ok()?, fields)
+    }
+
+    fn new(id: Value, deliveries: u32, fields: Value) -> Option<Self> {
+        let Value::Array(fields) = fields else { return None };
+        Some(Self { id: text(id)?.parse().ok()?, deliveries, fields })
+    }
+
+    /// The job it carries; `None` when something else put the entry there.
+    pub(super) fn into_job(self) -> Option<Job> {
+        let (mut id, mut job_type, mut body, mut traceparent) = (None, None, None, None);
+        let (mut attempt, mut earlier, mut enqueued_ms) = (None, None, None);
+        let mut fields = self.fields.into_iter();
+        while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+            match text(name)?.as_str() {
+                "id" => id = text(value),
+                "type" => job_type = text(value).and_then(|word| job_type_of(&word)),
+                "at" => enqueued_ms = number(value),
+                "attempt" => attempt = number(value),
+                "deliveries" => earlier = number(value),
+                "traceparent" => traceparent = text(value),
+                "body" => body = bytes(value),
+                _ => {}
+            }
+        }
+        Some(Job {
+            id: id?,
+            job_type: job_type?,
+            attempt: attempt?,
+            deliveries: earlier.unwrap_or(0u32).saturating_add(self.deliveries),
+            enqueued_ms: enqueued_ms?,
+            body: body?,
+            traceparent,
+        })
+    }
+}
+
+/// The job type of this name.
+pub(super) fn job_type_of(word: &str) -> Option<JobType> {
+    JobType::ALL.iter().copied().find(|job_type| job_type.label() == word)
+}
+
+fn array<const N: usize>(value: Value) -> Option<[Value; N]> {
+    match value {
+        Value::Array(values) => values.try_into().ok(),
+        _ => None,
+    }
+}
+
+fn bytes(value: Value) -> Option<Vec<u8>> {
+    match value {
+        Value::BulkString(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    String::from_utf8(bytes(value)?).ok()
+}
+
+fn number<T: FromStr>(value: Value) -> Option<T> {
+    text(value)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    fn fields(text: &str) -> Value {
+        Value::Array(text.split(' ').map(bulk).collect())
+    }
+
+    #[test]
+    fn a_job_is_read_from_its_entry_and_counts_the_deliveries_it_brings_along() {
+        let all = "id 7 type event at 1000 attempt 2 deliveries 3 body {} traceparent 00-1";
+        let value = Value::Array(vec![bulk("5-1"), Value::Int(2), fields(all)]);
+        let entry = Entry::again(value).unwrap();
+        assert_eq!((entry.id, entry.deliveries), (EntryId(5, 1), 2));
+        assert_eq!(entry.id.age(12), Duration::from_millis(7));
+        let job = entry.into_job().unwrap();
+        assert_eq!((job.attempt, job.deliveries, job.enqueued_ms), (2, 5, 1000));
+        assert_eq!((job.body.as_slice(), job.traceparent.as_deref()), (&b"{}"[..], Some("00-1")));
+    }
+
+    #[test]
+    fn an_entry_somebody_else_put_there_is_no_job() {
+        for foreign in ["a b", "id 7 type nonsense at 1 attempt 1 deliveries 0 body {}"] {
+            let entry = Entry::first(Value::Array(vec![bulk("5-1"), fields(foreign)])).unwrap();
+            assert_eq!(entry.into_job(), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn source_and_id_are_not_run_together() {
+        assert_ne!(DedupKey::new("a", "bc"), DedupKey::new("ab", "c"));
+        assert_eq!(DedupKey::new("a", "bc").to_string().len(), 32);
+    }
+}

@@ -1,0 +1,18 @@
+-- Moves jobs to the dead letters. Repeating it is harmless: what was buried is no longer pending.
+-- KEYS: stream, dead
+-- ARGV: group, consumer, dead letters kept, then for each entry: id, deliveries, deliveries in
+--       all, reason, detail
+-- Answers for each entry: 1 buried, 0 held by another, -1 gone.
+local stream, group, consumer, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local now = now_ms()
+local codes = {}
+for i = 4, #ARGV, 5 do
+  local id, deliveries, total, reason, detail = unpack(ARGV, i, i + 4)
+  local code = standing(stream, group, id, consumer, deliveries)
+  codes[#codes + 1] = code
+  if code == HELD then
+    bury(stream, KEYS[2], keep, id, reason, detail, total, now)
+    remove(stream, group, id)
+  end
+end
+return codes

@@ -1,0 +1,50 @@
+-- Takes jobs for one worker: moves due jobs into the stream, reads new entries and, when there
+-- are fewer than asked for, parks the worker. One script, so that no job can arrive between
+-- the last look and the parking. What it read stays pending for the consumer: when the answer
+-- is lost, recover finds it.
+-- KEYS: stream, delayed, idle
+-- ARGV: group, consumer, count, member of the idle set or '' not to park, how long it stays
+--       there in ms, how many due jobs to move at most
+-- Answers: now, ms until the next job is due or -1, entries.
+local stream, delayed, idle = KEYS[1], KEYS[2], KEYS[3]
+local group, consumer, count, member = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local now = now_ms()
+
+-- Without memory nothing can be moved, but taking jobs is what gives memory back: hence pcall.
+local moved, stalled = 0, false
+for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, ARGV[6])) do
+  local added = redis.pcall('XADD', stream, '*', unpack(cmsgpack.unpack(packed)))
+  if type(added) == 'table' and added.err then
+    stalled = true
+    break
+  end
+  redis.call('ZREM', delayed, packed)
+  moved = moved + 1
+end
+
+local function read()
+  return redis.pcall('XREADGROUP', 'GROUP', group, consumer, 'COUNT', count, 'STREAMS', stream, '>')
+end
+
+local entries = {}
+if count > 0 then
+  local reply = read()
+  if reply and reply.err then
+    if not reply.err:find('NOGROUP', 1, true) then error(reply) end
+    -- First start, or somebody flushed: begin with everything that is there.
+    redis.call('XGROUP', 'CREATE', stream, group, '0', 'MKSTREAM')
+    reply = read()
+    if reply and reply.err then error(reply) end
+  end
+  if reply then entries = reply[1][2] end
+end
+
+if member ~= '' then
+  if #entries < count then
+    redis.pcall('ZADD', idle, now + ARGV[5], member)
+  else
+    redis.call('ZREM', idle, member)
+  end
+end
+if moved > #entries then wake(idle, moved - #entries, now) end
+return { now, stalled and 1000 or next_due(delayed, now), entries }

@@ -1,0 +1,15 @@
+-- Renews leases. An entry that somebody else took over stays theirs.
+-- KEYS: stream
+-- ARGV: group, consumer, then for each entry: id, deliveries
+-- Answers for each entry: 1 held, 0 lost, -1 gone.
+local codes, held = {}, {}
+for i = 3, #ARGV, 2 do
+  local code = standing(KEYS[1], ARGV[1], ARGV[i], ARGV[2], ARGV[i + 1])
+  codes[#codes + 1] = code
+  if code == HELD then held[#held + 1] = ARGV[i] end
+end
+if #held > 0 then
+  held[#held + 1] = 'JUSTID'
+  redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(held))
+end
+return codes

@@ -1,0 +1,35 @@
+-- Puts jobs back: into the delayed set, or with no delay to the end of the stream. Repeating
+-- it is harmless: what was put back is no longer pending.
+-- KEYS: stream, delayed, idle
+-- ARGV: group, consumer, then for each entry: id, deliveries, the next attempt, the deliveries
+--       the job carries with it, delay in ms
+-- Answers for each entry: 1 put back, 0 held by another, -1 gone; then ms until the next job is due.
+local stream, delayed, group, consumer = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local now = now_ms()
+local codes, at_once = {}, 0
+
+for i = 3, #ARGV, 5 do
+  local id, deliveries, attempt, carried, delay = unpack(ARGV, i, i + 4)
+  local code = standing(stream, group, id, consumer, deliveries)
+  codes[#codes + 1] = code
+  if code == HELD then
+    local entry = redis.call('XRANGE', stream, id, id)[1]
+    if entry then
+      local fields = entry[2]
+      for f = 1, #fields, 2 do
+        if fields[f] == 'attempt' then fields[f + 1] = attempt end
+        if fields[f] == 'deliveries' then fields[f + 1] = carried end
+      end
+      if tonumber(delay) == 0 then
+        redis.call('XADD', stream, '*', unpack(fields))
+        at_once = at_once + 1
+      else
+        redis.call('ZADD', delayed, now + delay, cmsgpack.pack(fields))
+      end
+    end
+    remove(stream, group, id)
+  end
+end
+if at_once > 0 then wake(KEYS[3], at_once, now) end
+codes[#codes + 1] = next_due(delayed, now)
+return codes

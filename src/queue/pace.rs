@@ -1,0 +1,206 @@
+//! When to look for jobs again: pure, the clock and the luck come from outside.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::model::WakeupMode;
+
+/// Without wake-ups: the shortest and the longest wait between two looks. The longest costs
+/// four commands a second for each idle worker.
+const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(250));
+
+/// After a fault of Redis: the first and the longest wait. A reconnect ends it early.
+const FAULT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1000));
+
+/// Waits that double.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    next: Duration,
+    from: Duration,
+    to: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::between(FAULT)
+    }
+}
+
+impl Backoff {
+    fn between((from, to): (Duration, Duration)) -> Self {
+        Self { next: from, from, to }
+    }
+
+    /// The wait to take now.
+    pub(super) fn next(&mut self) -> Duration {
+        let next = self.next;
+        self.next = (next * 2).min(self.to);
+        next
+    }
+
+    /// Begins with the shortest again.
+    pub(super) fn reset(&mut self) {
+        self.next = self.from;
+    }
+}
+
+/// One worker's pace.
+#[derive(Debug)]
+pub(super) struct Pace {
+    safety: Duration,
+    lease: Duration,
+    poll: Backoff,
+    fault: Backoff,
+    look_at: Instant,
+    reclaim_at: Instant,
+    paused_until: Option<Instant>,
+    /// When the next delayed job is due.
+    pub(super) due: Option<Instant>,
+}
+
+impl Pace {
+    /// A pace that begins with a look. `luck` is in 0..1, here and below.
+    pub(super) fn new(safety: Duration, lease: Duration, now: Instant, luck: f64) -> Self {
+        Self {
+            safety,
+            lease,
+            poll: Backoff::between(POLL),
+            fault: Backoff::default(),
+            look_at: now,
+            reclaim_at: now + (lease / 2).mul_f64(luck),
+            paused_until: None,
+            due: None,
+        }
+    }
+
+    /// Redis answered: `found` jobs.
+    pub(super) fn looked(&mut self, mode: WakeupMode, found: usize, now: Instant, luck: f64) {
+        self.fault.reset();
+        if found > 0 {
+            self.poll.reset();
+        }
+        self.look_at = now
+            + match mode {
+                WakeupMode::Polling => self.poll.next(),
+                // A fifth of jitter keeps a fleet that started together apart.
+                WakeupMode::Tracking | WakeupMode::Subscribe => {
+                    self.safety.mul_f64(0.9 + 0.2 * luck)
+                }
+            };
+    }
+
+    /// Abandoned jobs were looked for.
+    pub(super) fn reclaimed(&mut self, now: Instant, luck: f64) {
+        self.reclaim_at = now + (self.lease / 2).mul_f64(0.75 + 0.5 * luck);
+    }
+
+    /// Redis failed: nothing is asked for a while, and then it is time to look.
+    pub(super) fn failed(&mut self, now: Instant) {
+        let until = now + self.fault.next();
+        self.paused_until = Some(until);
+        self.look_at = until;
+    }
+
+    /// Somebody called: a job is there, or the connection is back.
+    pub(super) fn called(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// Whether Redis may be asked.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        self.paused_until.is_none_or(|until| now >= until)
+    }
+
+    /// Whether it is time to look although nobody called.
+    pub(super) fn look_is_due(&self, now: Instant) -> bool {
+        now >= self.look_at
+    }
+
+    /// Whether a delayed job is due.
+    pub(super) fn job_is_due(&self, now: Instant) -> bool {
+        self.due.is_some_and(|due| now >= due)
+    }
+
+    /// Whether it is time to look for abandoned jobs.
+    pub(super) fn reclaim_is_due(&self, now: Instant) -> bool {
+        now >= self.reclaim_at
+    }
+
+    /// When there will be a reason to ask Redis. Without room for jobs the only one is a
+    /// delayed job that is due: others may take it.
+    pub(super) fn next(&self, room: bool) -> Option<Instant> {
+        let look = room.then(|| self.look_at.min(self.reclaim_at));
+        let next = look.into_iter().chain(self.due).min()?;
+        Some(self.paused_until.map_or(next, |until| next.max(until)))
+    }
+
+    /// How long this worker counts as parked unless it parks again: a dead one is not woken
+    /// in the place of the living for longer.
+    pub(super) fn parked_for(&self) -> Duration {
+        self.safety * 2 + Duration::from_secs(2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAFETY: Duration = Duration::from_secs(5);
+    const LEASE: Duration = Duration::from_secs(30);
+
+    fn pace(now: Instant) -> Pace {
+        Pace::new(SAFETY, LEASE, now, 0.5)
+    }
+
+    #[test]
+    fn a_woken_worker_looks_every_five_seconds_and_a_polling_one_four_times_a_second() {
+        let now = Instant::now();
+        let mut woken = pace(now);
+        woken.looked(WakeupMode::Tracking, 0, now, 0.5);
+        assert_eq!(woken.next(true), Some(now + SAFETY));
+
+        let mut polling = pace(now);
+        for _ in 0..9 {
+            polling.looked(WakeupMode::Polling, 0, now, 0.5);
+        }
+        assert_eq!(polling.next(true), Some(now + Duration::from_millis(250)));
+        polling.looked(WakeupMode::Polling, 1, now, 0.5);
+        assert_eq!(polling.next(true), Some(now + Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn a_fault_pauses_longer_each_time_and_a_call_ends_the_pause() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+        for millis in [50, 100, 200, 400, 800, 1000, 1000] {
+            pace.failed(now);
+            assert_eq!(pace.next(true), Some(now + Duration::from_millis(millis)));
+        }
+        assert!(!pace.may_ask(now));
+        pace.called();
+        assert!(pace.may_ask(now));
+    }
+
+    #[test]
+    fn a_delayed_job_shortens_the_wait() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+        pace.looked(WakeupMode::Tracking, 0, now, 0.5);
+        pace.due = Some(now + Duration::from_millis(500));
+        let due = now + Duration::from_millis(500);
+        assert_eq!((pace.next(true), pace.next(false)), (Some(due), Some(due)));
+        assert!(pace.job_is_due(due));
+    }
+
+    #[test]
+    fn abandoned_jobs_are_looked_for_only_where_there_is_room() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+        pace.looked(WakeupMode::Tracking, 0, now, 0.5);
+        pace.reclaim_at = now;
+        assert_eq!((pace.next(true), pace.next(false)), (Some(now), None));
+        pace.reclaimed(now, 0.5);
+        assert_eq!(pace.reclaim_at - now, LEASE / 2);
+    }
+}

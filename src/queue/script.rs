@@ -1,0 +1,96 @@
+//! The scripts: one for each change, atomic in Redis, harmless when repeated.
+//!
+//! A script is sent by its hash; redis-rs loads it when Redis does not know it. The number in
+//! a file's name is the number of its KEYS.
+
+use std::sync::LazyLock;
+
+use redis::{FromRedisValue, Script, ScriptInvocation, ToRedisArgs};
+
+use crate::conn::{Error, Shared};
+
+/// Declares scripts from their files.
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident = $file:literal + [$($part:literal),*];)+) => {
+        $($(#[$doc])* pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                $(include_str!(concat!("lua/parts/", $part, ".lua")),)*
+                include_str!(concat!("lua/", $file, ".lua"))
+            ))
+        });)+
+        #[cfg(test)]
+        const FILES: &[(&str, &str)] =
+            &[$(($file, include_str!(concat!("lua/", $file, ".lua"))),)+];
+        #[cfg(test)]
+        static ALL: &[&LazyLock<Script>] = &[$(&$name,)+];
+    };
+}
+
+scripts! {
+    /// Puts jobs into the queue.
+    ENQUEUE = "enqueue-5" + ["clock", "wake"];
+    /// Takes jobs, or parks.
+    CLAIM = "claim-3" + ["clock", "wake", "due"];
+    /// Finds jobs whose claim was never answered.
+    RECOVER = "recover-1" + ["clock"];
+    /// Takes over jobs whose lease ran out.
+    RECLAIM = "reclaim-3" + ["clock", "lease", "dead"];
+    /// Renews leases.
+    RENEW = "renew-1" + ["lease"];
+    /// Settles jobs that are done.
+    DONE = "done-1" + ["lease"];
+    /// Puts jobs back.
+    RETRY = "retry-3" + ["clock", "wake", "lease", "due"];
+    /// Moves jobs to the dead letters.
+    BURY = "bury-2" + ["clock", "lease", "dead"];
+    /// Takes a worker's name off the queue.
+    LEAVE = "leave-2" + ["clock", "wake"];
+    /// Counts.
+    INSPECT = "inspect-4" + ["clock"];
+}
+
+/// One call of a script.
+pub(super) struct Call(ScriptInvocation<'static>);
+
+impl Call {
+    /// A call with its keys, as many as the script's name says.
+    pub(super) fn new<const N: usize>(
+        script: &'static LazyLock<Script>,
+        keys: [String; N],
+    ) -> Self {
+        let mut call = script.prepare_invoke();
+        call.key(&keys[..]);
+        Self(call)
+    }
+
+    /// Adds an argument.
+    pub(super) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
+        self.0.arg(argument);
+        self
+    }
+
+    /// Sends it and waits for the answer.
+    pub(super) async fn send<T: FromRedisValue>(self, shared: &Shared) -> Result<T, Error> {
+        Ok(self.0.invoke_async(&mut shared.clone()).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_in_a_scripts_name_is_its_number_of_keys() {
+        for (name, text) in FILES {
+            let told: usize = name.rsplit_once('-').unwrap().1.parse().unwrap();
+            let used = (1..20).filter(|n| text.contains(&format!("KEYS[{n}]"))).max().unwrap_or(0);
+            assert_eq!(told, used, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_script_is_another() {
+        let hashes: std::collections::HashSet<_> = ALL.iter().map(|s| s.get_hash()).collect();
+        assert_eq!(hashes.len(), ALL.len());
+    }
+}

@@ -1,0 +1,192 @@
+//! Tells Redis what became of jobs, many in one call.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::keys::{GROUP, Keys};
+use super::lease::{Lease, Standing};
+use super::pace::Backoff;
+use super::retry::{Action, Again};
+use super::script::{BURY, Call, DONE, RETRY};
+use super::{BATCH, DEAD_LETTERS_KEPT};
+use crate::conn::{Sent, Shared};
+use crate::model::JobType;
+use crate::telemetry::events::job::{JobDied, JobDone, JobRetried, LeaseLost};
+
+/// Settlements that may wait for Redis; beyond that attempts keep their slots, so a worker
+/// that cannot settle takes no more jobs.
+pub(super) const BACKLOG: usize = 256;
+
+/// What became of one job, on its way to Redis.
+pub(super) struct Settlement {
+    pub(super) lease: Lease,
+    /// The job's id, or its entry's where it has none.
+    pub(super) id: String,
+    pub(super) job_type: JobType,
+    /// 0 when it was no job at all.
+    pub(super) attempt: u32,
+    /// Deliveries in all.
+    pub(super) deliveries: u32,
+    pub(super) action: Action,
+}
+
+/// A settlement that Redis has not answered.
+struct Open {
+    settlement: Settlement,
+    /// An earlier try may have been executed: its answer was lost.
+    repeated: bool,
+}
+
+impl Open {
+    /// Tells what Redis made of it, and lets go of the lease.
+    fn close(self, standing: Standing) {
+        let Settlement { lease, id, job_type, attempt, action, .. } = self.settlement;
+        let (job, elapsed) = (id.as_str(), lease.since.elapsed());
+        match standing {
+            Standing::Held => {}
+            // It was ours, and the earlier try settled it.
+            Standing::Gone if self.repeated => {}
+            Standing::Gone | Standing::Lost => return LeaseLost { job }.emit(),
+        }
+        match action {
+            Action::Done => JobDone { job_type, elapsed }.emit(),
+            Action::Again(Again { delay, reason, .. }) => {
+                JobRetried { job_type, elapsed, job, attempt, delay, reason }.emit();
+            }
+            Action::Bury { reason, .. } => {
+                let elapsed = (attempt > 0).then_some(elapsed);
+                JobDied { job_type, elapsed, job, reason }.emit();
+            }
+        }
+    }
+}
+
+/// The one task of a consumer that settles.
+pub(super) struct Settler {
+    shared: Shared,
+    keys: Keys,
+    consumer: String,
+    incoming: mpsc::Receiver<Settlement>,
+    /// When the next delayed job is due, as far as Redis told us.
+    due: watch::Sender<Option<Instant>>,
+    /// At most [`BACKLOG`] and a batch.
+    open: Vec<Open>,
+}
+
+impl Settler {
+    /// A settler, the way in, and when the jobs it put back are due.
+    pub(super) fn new(
+        shared: Shared,
+        keys: Keys,
+        consumer: String,
+    ) -> (Self, mpsc::Sender<Settlement>, watch::Receiver<Option<Instant>>) {
+        let (send, incoming) = mpsc::channel(BACKLOG);
+        let (due, next_due) = watch::channel(None);
+        (Self { shared, keys, consumer, incoming, due, open: Vec::new() }, send, next_due)
+    }
+
+    /// Settles until nobody can send any more and nothing is left. While Redis fails it tries
+    /// again: that is safe, because a settled entry is found gone.
+    pub(super) async fn run(&mut self) {
+        let mut backoff = Backoff::default();
+        let mut fresh = Vec::with_capacity(BATCH);
+        loop {
+            if self.open.is_empty() && self.incoming.recv_many(&mut fresh, BATCH).await == 0 {
+                return;
+            }
+            while self.open.len() + fresh.len() < BACKLOG {
+                let Ok(settlement) = self.incoming.try_recv() else { break };
+                fresh.push(settlement);
+            }
+            let fresh = fresh.drain(..);
+            self.open.extend(fresh.map(|settlement| Open { settlement, repeated: false }));
+            if self.pass().await {
+                backoff.reset();
+            } else {
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+
+    /// Tries each open settlement once. What fails stays open, and does not keep the other
+    /// kinds from passing: without memory Redis takes no retry, but what is done may go.
+    async fn pass(&mut self) -> bool {
+        let kind = |open: &Open| std::mem::discriminant(&open.settlement.action);
+        let mut passed = true;
+        let mut rest = std::mem::take(&mut self.open);
+        while let Some(first) = rest.first() {
+            let first = kind(first);
+            let (mut same, others): (Vec<_>, _) =
+                rest.into_iter().partition(|open| kind(open) == first);
+            while !same.is_empty() {
+                let batch = same.drain(..same.len().min(BATCH)).collect();
+                passed &= self.settle(batch).await;
+            }
+            rest = others;
+        }
+        passed
+    }
+
+    /// Settles a batch of one kind.
+    async fn settle(&mut self, mut batch: Vec<Open>) -> bool {
+        let maybe = match self.call(&batch).send::<Vec<i64>>(&self.shared).await {
+            Ok(codes) if codes.len() >= batch.len() => {
+                if let Some(wait) = codes.get(batch.len()) {
+                    self.due.send_replace(due_in(*wait));
+                }
+                for (open, code) in batch.into_iter().zip(codes) {
+                    open.close(Standing::of(code));
+                }
+                return true;
+            }
+            Ok(_) => true,
+            Err(error) => error.sent() == Sent::Maybe,
+        };
+        for open in &mut batch {
+            open.repeated |= maybe;
+        }
+        self.open.append(&mut batch);
+        false
+    }
+
+    fn call(&self, batch: &[Open]) -> Call {
+        let keys = &self.keys;
+        let to = |call: Call| call.arg(GROUP).arg(&self.consumer);
+        let mut call = match batch.first().map(|open| &open.settlement.action) {
+            Some(Action::Again(_)) => {
+                to(Call::new(&RETRY, [keys.stream(), keys.delayed(), keys.idle()]))
+            }
+            Some(Action::Bury { .. }) => {
+                to(Call::new(&BURY, [keys.stream(), keys.dead()])).arg(DEAD_LETTERS_KEPT)
+            }
+            Some(Action::Done) | None => to(Call::new(&DONE, [keys.stream()])),
+        };
+        for Open { settlement: Settlement { lease, deliveries, action, .. }, .. } in batch {
+            call = call.arg(lease.id.to_string()).arg(lease.deliveries);
+            call = match action {
+                Action::Done => call,
+                Action::Again(again) => call
+                    .arg(again.attempt)
+                    .arg(again.deliveries)
+                    .arg(again.delay.as_millis() as u64),
+                Action::Bury { reason, detail } => {
+                    call.arg(*deliveries).arg(reason.label()).arg(first_line(detail))
+                }
+            };
+        }
+        call
+    }
+}
+
+/// The moment that is `millis` away as a script tells it; negative means never.
+pub(super) fn due_in(millis: i64) -> Option<Instant> {
+    u64::try_from(millis).ok().map(|millis| Instant::now() + Duration::from_millis(millis))
+}
+
+/// What of a detail is kept: one line of at most 500 characters, none of them a control.
+fn first_line(detail: &str) -> String {
+    let line = detail.lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(500).collect()
+}

@@ -1,0 +1,261 @@
+//! Crashes, lost answers, a Redis that hangs, dies or forgets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use trunkline::queue::{GROUP, Verdict};
+
+use crate::house::{Diary, House, WorkerPlan, event};
+use crate::support::eventually::{eventually, within};
+use crate::support::proxy::{Direction, Proxy};
+
+const LEASE: Duration = Duration::from_millis(900);
+
+/// Longer than anything below: a connection that hangs is replaced after about two seconds,
+/// and a lost lease is found within a lease and a half.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+fn never() -> Diary {
+    Diary::new(async |_| std::future::pending().await)
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_crashed_worker_are_done_by_another() {
+    let house = House::start();
+    let post = house.producer().await;
+    let (lost, done) = (never(), Diary::done());
+    let plan = WorkerPlan { lease: LEASE, ..house.worker() };
+    let crashing = plan.start(&lost).await;
+    post.post_all((0..10).map(|n| n.to_string())).await;
+    lost.reaches(10).await;
+    let _other = plan.start(&done).await;
+
+    crashing.crash().await;
+
+    house.is_drained().await;
+    assert_eq!(done.distinct(), 10);
+    assert!(done.jobs().iter().all(|job| (job.attempt, job.deliveries) == (1, 2)));
+}
+
+#[tokio::test]
+async fn a_slow_job_stays_with_the_worker_that_renews_its_lease() {
+    let house = House::start();
+    let diary = Diary::new(async |_| {
+        tokio::time::sleep(LEASE * 2).await;
+        Verdict::Done
+    });
+    // The bound of an attempt is this worker's own lease; the other would take over after its.
+    let _slow = WorkerPlan { lease: LEASE * 3, ..house.worker() }.start(&diary).await;
+    let other = Diary::done();
+    house.producer().await.post("slow").await;
+    diary.reaches(1).await;
+    let _other = WorkerPlan { lease: LEASE * 3 / 2, ..house.worker() }.start(&other).await;
+    house.is_drained().await;
+    assert_eq!((diary.jobs().len(), other.jobs().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_cannot_settle() {
+    static GATE: Semaphore = Semaphore::const_new(0);
+    let house = House::start();
+    let diary = Diary::new(async |_| {
+        GATE.acquire().await.unwrap().forget();
+        Verdict::Done
+    });
+    let _worker = house.worker().start(&diary).await;
+    house.producer().await.post("contested").await;
+    diary.reaches(1).await;
+    let stream = house.keys.stream();
+    let id = house.redis.cli(&["XRANGE", &stream, "-", "+"]).list()[0].list()[0].text();
+    house.redis.cli(&["XCLAIM", &stream, GROUP, "thief", "0", &id]);
+
+    GATE.add_permits(1);
+    // The next job is settled after the lost one was tried.
+    GATE.add_permits(1);
+    house.producer().await.post("next").await;
+    diary.reaches(2).await;
+    eventually("the next job settled", async || {
+        match house.redis.cli(&["XLEN", &stream]).integer() {
+            1 => Ok(()),
+            more => Err(more),
+        }
+    })
+    .await;
+    let pending = house.redis.cli(&["XPENDING", &stream, GROUP, "-", "+", "10"]);
+    assert_eq!(pending.list()[0].texts()[1], "thief");
+}
+
+#[tokio::test]
+async fn after_a_flush_the_worker_goes_on() {
+    let house = House::start();
+    let (post, diary) = (house.producer().await, Diary::done());
+    let _worker = house.worker().start(&diary).await;
+    post.post("before").await;
+    diary.reaches(1).await;
+    house.parks(1).await;
+
+    house.redis.cli(&["FLUSHALL"]);
+    // The flush itself wakes the worker, which parks again and makes the group anew.
+    house.parks(1).await;
+    post.post("after").await;
+
+    diary.reaches(2).await;
+    house.is_drained().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_of_redis_nobody_has_to_be_restarted() {
+    let house = House::start();
+    let (post, diary) = (house.producer().await, Diary::done());
+    let _worker = house.worker().start(&diary).await;
+    house.parks(1).await;
+
+    house.redis.restart();
+    post.owner.shared().ready(RECOVERY).await.unwrap();
+    house.parks(1).await;
+    post.post("after").await;
+
+    diary.reaches(1).await;
+    house.is_drained().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_connections_dying_all_the_time_no_job_is_lost_or_made_twice() {
+    const JOBS: usize = 2000;
+    let house = Arc::new(House::start());
+    let (post, diary) = (house.producer().await, Diary::done());
+    let plan = WorkerPlan { lease: LEASE, ..house.worker() };
+    let _workers = [plan.start(&diary).await, plan.start(&diary).await];
+    let enough = Arc::new(AtomicBool::new(false));
+    let killer = tokio::spawn({
+        let (house, enough) = (house.clone(), enough.clone());
+        async move {
+            let mut killed = 0;
+            while !enough.load(Ordering::Relaxed) || killed == 0 {
+                killed += house.redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]).integer();
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+            killed
+        }
+    });
+
+    let events: Vec<_> = (0..JOBS).map(|n| event(&n.to_string())).collect();
+    for batch in events.chunks(20) {
+        // Repeating is safe whatever became of the first try.
+        within(RECOVERY, "an accepted batch", async || post.producer.enqueue(batch).await).await;
+    }
+    within(RECOVERY, "every job done", async || match diary.distinct() {
+        JOBS => Ok(()),
+        some => Err(some),
+    })
+    .await;
+    enough.store(true, Ordering::Relaxed);
+    assert!(killer.await.unwrap() > 0);
+
+    house.is_drained_within(RECOVERY).await;
+    assert_eq!((diary.distinct(), house.dead().len()), (JOBS, 0));
+    let jobs: std::collections::HashSet<_> = diary.jobs().into_iter().map(|job| job.id).collect();
+    assert_eq!(jobs.len(), JOBS, "an event made two jobs");
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_was_lost_is_not_lost() {
+    let mut house = House::start();
+    let post = house.producer().await;
+    let proxy = Proxy::to(house.redis.port());
+    house.detour = Some(proxy.port());
+    let diary = Diary::done();
+    // A lease this long cannot be what brings the job back.
+    let _worker =
+        WorkerPlan { lease: Duration::from_secs(3600), ..house.worker() }.start(&diary).await;
+    house.parks(1).await;
+    let key = house.keys.stream();
+
+    // The wake-up reaches the worker, its claim reaches Redis, the answer does not come.
+    let silenced = Arc::new(AtomicBool::new(true));
+    proxy.filter(Arc::new({
+        let silenced = silenced.clone();
+        move |direction, bytes| {
+            let wakes = bytes.starts_with(b">");
+            let mute =
+                direction == Direction::ToClient && !wakes && silenced.load(Ordering::Relaxed);
+            if mute { Vec::new() } else { bytes }
+        }
+    }));
+    post.post("a").await;
+    eventually("a claim that nobody hears of", async || {
+        let pending = house.redis.ask(&["XPENDING", &key, GROUP]);
+        match pending.list().first().map(|count| count.integer()) {
+            Some(1) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!(diary.jobs().len(), 0);
+    silenced.store(false, Ordering::Relaxed);
+    proxy.reset();
+
+    diary.reaches(1).await;
+    house.is_drained().await;
+    assert_eq!(diary.jobs()[0].deliveries, 1);
+}
+
+#[tokio::test]
+async fn a_settlement_whose_answer_was_lost_is_repeated_without_harm() {
+    static GATE: Semaphore = Semaphore::const_new(0);
+    let mut house = House::start();
+    let post = house.producer().await;
+    let proxy = Proxy::to(house.redis.port());
+    house.detour = Some(proxy.port());
+    let diary = Diary::new(async |_| {
+        GATE.acquire().await.unwrap().forget();
+        Verdict::Retry { reason: "once" }
+    });
+    let mut plan = house.worker();
+    plan.limits.backoff = Duration::from_secs(30);
+    let worker = plan.start(&diary).await;
+    post.post("a").await;
+    diary.reaches(1).await;
+    house.parks(1).await;
+
+    proxy.silence_one(Direction::ToClient);
+    GATE.add_permits(1);
+    eventually("the job put back", async || {
+        match house.redis.cli(&["ZCARD", &house.keys.delayed()]).integer() {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    proxy.reset();
+    proxy.forward();
+    worker.owner.shared().ready(RECOVERY).await.unwrap();
+
+    // Draining waits for the settlement, which is tried again and finds the job gone.
+    let drained = worker.stop().await;
+    assert_eq!(drained.left, 0);
+    let depths = house.depths().await;
+    assert_eq!((depths.waiting, depths.active, depths.delayed), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_delays_jobs_and_loses_none() {
+    let house = House::start();
+    let post = house.producer().await;
+    let diary = Diary::new(async |_| {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Verdict::Done
+    });
+    let _worker = WorkerPlan { lease: LEASE, ..house.worker() }.start(&diary).await;
+    post.post_all((0..500).map(|n| n.to_string())).await;
+    diary.reaches(50).await;
+
+    house.redis.stop();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    house.redis.cont();
+
+    house.is_drained_within(RECOVERY).await;
+    assert_eq!((diary.distinct(), house.dead().len()), (500, 0));
+}

@@ -1,0 +1,12 @@
+//! The job queue and the index of rule chains on a real Redis.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod acl;
+mod delivery;
+mod faults;
+mod house;
+mod index;
+mod limits;
