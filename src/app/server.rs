@@ -21,7 +21,7 @@ use crate::http::access::Access;
 use crate::http::public::Public;
 use crate::http::serve::{Door, Listener};
 use crate::hub::{Bounds, Limits};
-use crate::index::ChainStore;
+use crate::index::{self, ChainStore};
 use crate::model::{Component, Fault, Role};
 use crate::queue::{Inspector, Keys, Producer, QueueOptions, Thresholds};
 use crate::telemetry::events::process::ProcessStopped;
@@ -86,7 +86,7 @@ impl Daemon for Server {
             access: Access::new(origins, config.allowed_hosts.iter().cloned()),
             ingest: Ingest::new(Producer::new(owner.shared(), queue), max_payload),
             notify: Notify::new(owner.publisher(), prefix),
-            chains: Arc::new(ChainStore::new(owner.shared(), common.namespace.as_str())),
+            chains: Arc::new(ChainStore::new(owner.shared(), index::Keys::new(common.namespace.as_str()))),
             listen,
             max_payload,
             heartbeat: common.intervals.heartbeat,

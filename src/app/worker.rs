@@ -15,7 +15,7 @@ use crate::conn::{Budget, Owner};
 use crate::flow::process::Process;
 use crate::flow::sample;
 use crate::health::{Facts, Monitor, Progress};
-use crate::index::{ChainCache, ChainKeys};
+use crate::index::{self, ChainCache};
 use crate::model::{Component, Fault};
 use crate::queue::{Consumer, ConsumerOptions, Inspector, Keys, Limits, Thresholds};
 use crate::telemetry::events::process::ProcessStopped;
@@ -56,7 +56,7 @@ impl Daemon for Worker {
     async fn start(config: WorkerConfig, ground: Ground) -> Result<Self, Vec<Fault>> {
         let common = &config.common;
         let keys = Keys::new(common.namespace.as_str(), common.queue.name.as_str());
-        let chain_keys = ChainKeys::new(common.namespace.as_str());
+        let chain_keys = index::Keys::new(common.namespace.as_str());
         let mut options = links::options(common, Self::COMPONENT, &ground.instance)
             .map_err(|error| vec![links::fault("--redis-tls", &error)])?;
         options.signals = vec![keys.wake(&ground.instance), chain_keys.version()];

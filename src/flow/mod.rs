@@ -6,3 +6,5 @@ pub mod fanout;
 pub mod ingest;
 pub mod listen;
 pub mod notify;
+pub mod process;
+pub mod sample;
