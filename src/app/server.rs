@@ -137,10 +137,9 @@ impl Daemon for Server {
         let Self { ground, owner, draining, progress, monitor, doors, public, .. } = self;
         let hub = doors.listen.hub().clone();
         let common = &self.config.common;
-        let max_payload = doors.max_payload;
 
         let heartbeat = progress.watch("fanout");
-        let fanning = fanout::run(self.messages, hub.clone(), max_payload, heartbeat);
+        let fanning = fanout::run(self.messages, hub.clone(), heartbeat);
         let statuses =
             [Role::Shared, Role::Subscriber].into_iter().filter_map(|it| owner.watch(it));
         let background = [

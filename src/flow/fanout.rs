@@ -10,10 +10,11 @@ use crate::health::Heartbeat;
 use crate::hub::{Encoded, Hub};
 use crate::model::{ChannelName, Notification, SubscriberDrop, Subscription, unix_ms};
 use crate::telemetry::events::subscriber::{LagMeasured, MessageDropped, MessageRouted};
+use crate::telemetry::trace::{self, TraceContext, deliver_span};
 
 /// Hands on whatever comes, until the connection's owner closes it. Never waits for a client.
-pub async fn run(mut messages: Messages, hub: Hub, max_payload: usize, heartbeat: Heartbeat) {
-    let mut fanout = Fanout::new(hub, max_payload);
+pub async fn run(mut messages: Messages, hub: Hub, heartbeat: Heartbeat) {
+    let mut fanout = Fanout::new(hub);
     let mut alive = tokio::time::interval(Heartbeat::INTERVAL);
     loop {
         tokio::select! {
@@ -36,13 +37,12 @@ struct Publish {
 
 struct Fanout {
     hub: Hub,
-    max_payload: usize,
     last: Option<Publish>,
 }
 
 impl Fanout {
-    fn new(hub: Hub, max_payload: usize) -> Self {
-        Self { hub, max_payload, last: None }
+    fn new(hub: Hub) -> Self {
+        Self { hub, last: None }
     }
 
     fn hand_on(&mut self, message: Message) {
@@ -55,40 +55,39 @@ impl Fanout {
     fn route(&mut self, message: Message) -> Result<(), SubscriberDrop> {
         let Message { subscription, channel, payload } = message;
         let name = ChannelName::parse(&channel).map_err(|_| SubscriberDrop::Decode)?;
-        let publish =
-            match self.last.take().filter(|last| last.copied(&subscription, &channel, &payload)) {
-                Some(mut last) => {
-                    last.came_by.push(subscription.clone());
-                    last
-                }
-                None => Publish {
-                    notification: self.decode(&name, &payload)?,
-                    came_by: vec![subscription.clone()],
-                    channel,
-                    payload,
-                },
-            };
-        let publish = self.last.insert(publish);
-        if self.hub.dispatch(&subscription, &name, &mut publish.notification) {
-            Ok(())
-        } else {
-            Err(SubscriberDrop::NoRoute)
+        let copied = |last: &Publish| last.copied(&subscription, &channel, &payload);
+        let (mut publish, span) = match self.last.take().filter(copied) {
+            Some(last) => (last, None),
+            None => {
+                let (notification, context) = decode(&name, &payload)?;
+                let came_by = Vec::new();
+                (Publish { channel, payload, came_by, notification }, Some(deliver_span(context)))
+            }
+        };
+        let clients = self.hub.dispatch(&subscription, &name, &mut publish.notification);
+        if let Some(span) = span {
+            span.delivered(clients.unwrap_or_default());
         }
+        publish.came_by.push(subscription);
+        self.last = Some(publish);
+        clients.map(drop).ok_or(SubscriberDrop::NoRoute)
     }
+}
 
-    fn decode(&self, channel: &ChannelName, payload: &[u8]) -> Result<Encoded, SubscriberDrop> {
-        if payload.len() > self.max_payload {
-            return Err(SubscriberDrop::TooLarge);
-        }
-        let notification =
-            Notification::from_wire(channel, payload).map_err(|_| SubscriberDrop::Decode)?;
-        // Whoever writes straight into Redis stamps nothing we could trust.
-        if let Some(published_ms) = notification.published_ms.filter(|_| !notification.is_foreign())
-        {
-            LagMeasured { published_ms, received_ms: unix_ms() }.emit();
-        }
-        Ok(Encoded::new(&notification))
+fn decode(
+    channel: &ChannelName,
+    payload: &[u8],
+) -> Result<(Encoded, Option<TraceContext>), SubscriberDrop> {
+    let notification =
+        Notification::from_wire(channel, payload).map_err(|_| SubscriberDrop::Decode)?;
+    // Whoever writes straight into Redis stamps nothing we could trust.
+    if let Some(published_ms) = notification.published_ms.filter(|_| !notification.is_foreign()) {
+        LagMeasured { published_ms, received_ms: unix_ms() }.emit();
     }
+    // What comes without a trace begins none here.
+    let traceparent = notification.traceparent.as_deref();
+    let context = traceparent.and_then(|traceparent| trace::decide(Some(traceparent)));
+    Ok((Encoded::new(&notification), context))
 }
 
 impl Publish {
@@ -110,7 +109,7 @@ mod tests {
 
     fn house() -> (Fanout, Hub) {
         let hub = Hub::new(Limits::new(Bounds { messages: 9, bytes: 9_999 }), |_| {});
-        (Fanout::new(hub.clone(), 64), hub)
+        (Fanout::new(hub.clone()), hub)
     }
     fn listen(hub: &Hub, text: &str) -> Client {
         let mut client = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
@@ -138,14 +137,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_or_is_too_large_or_has_no_hearer_is_dropped_with_its_reason() {
+    fn what_cannot_be_read_or_has_no_hearer_is_dropped_with_its_reason() {
         let (mut fanout, hub) = house();
         let _client = listen(&hub, "door");
         let mut verdict =
             |came_by, payload: &[u8]| fanout.route(message(came_by, came_by, payload));
         assert_eq!(verdict("door", b"1"), Ok(()));
         assert_eq!(verdict("door", b"\xff"), Err(SubscriberDrop::Decode));
-        assert_eq!(verdict("door", &[b'1'; 65]), Err(SubscriberDrop::TooLarge));
         assert_eq!(verdict("window", b"1"), Err(SubscriberDrop::NoRoute));
     }
 

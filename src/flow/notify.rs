@@ -3,8 +3,10 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::ingest::Trace;
 use crate::conn::{self, Publisher, Sent};
 use crate::model::{ChannelName, Fault, Notification, Origin, rfc3339_now, unix_ms};
+use crate::telemetry::trace::publish_span;
 
 /// The `source` of a notification that was posted.
 const SOURCE: &str = "/v1/notifications";
@@ -123,8 +125,9 @@ impl Notify {
     pub async fn publish(
         &self,
         request: Request,
-        traceparent: Option<String>,
+        trace: Trace<'_>,
     ) -> Result<Published, NotifyError> {
+        let span = publish_span(trace.context);
         let Request { channel, kind, data } = request;
         let (id, now_ms) = (Uuid::now_v7().to_string(), unix_ms());
         let redis_channel = format!("{}{channel}", self.prefix);
@@ -134,7 +137,7 @@ impl Notify {
             source: SOURCE.to_owned(),
             channel,
             time: rfc3339_now(),
-            traceparent,
+            traceparent: span.traceparent().or_else(|| trace.traceparent.map(str::to_owned)),
             data,
             accepted_ms: Some(now_ms),
             published_ms: Some(now_ms),
@@ -142,7 +145,10 @@ impl Notify {
         };
         match self.publisher.publish(&redis_channel, &notification.to_wire()).await {
             Ok(receivers) => Ok(Published { id, receivers }),
-            Err(error) => Err(NotifyError::new(id, error)),
+            Err(error) => {
+                span.failed(error.publish_reason().label());
+                Err(NotifyError::new(id, error))
+            }
         }
     }
 }

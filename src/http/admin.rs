@@ -18,7 +18,7 @@ use super::public::json_response;
 use super::serve::{Answer, Connection, catch_panic};
 use crate::health::{Monitor, Progress, Readiness, Report};
 use crate::model::{Check, Component, Label};
-use crate::telemetry;
+use crate::telemetry::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 
 type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
 
@@ -37,7 +37,7 @@ pub struct Sources {
     pub started: Ask<bool>,
     /// The connections at this moment.
     pub report: Ask<Report>,
-    /// The metrics page, in the text format of Prometheus.
+    /// The page of metrics.
     pub metrics: Ask<BoxFuture<'static, String>>,
 }
 
@@ -110,9 +110,8 @@ impl Admin {
     async fn metrics(&self) -> Response<Body> {
         let page = (self.sources.metrics)().await;
         let mut response = Response::new(Body::Whole(Bytes::from(page)));
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static(telemetry::CONTENT_TYPE));
+        let content_type = HeaderValue::from_static(METRICS_CONTENT_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
         response
     }
 

@@ -11,9 +11,10 @@ use super::body::Body;
 use super::intake::{self, Media};
 use super::problem::{Kind, Problem};
 use super::public::json_response;
-use crate::flow::ingest::{Accepted, Ingest, IngestError};
+use crate::flow::ingest::{Accepted, Ingest, IngestError, Trace};
 use crate::flow::notify::{Notify, NotifyError, Request};
 use crate::model::{Event, is_traceparent};
+use crate::telemetry::trace::TraceContext;
 
 /// A whole batch.
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -24,17 +25,15 @@ pub(super) async fn post(
     max_payload: usize,
     parts: &Parts,
     body: Incoming,
+    context: Option<TraceContext>,
 ) -> Result<Response<Body>, Problem> {
     let headers = &parts.headers;
     let media = media(headers)?;
     let limit = if media == Mode::Batch { MAX_BATCH_BYTES } else { max_payload };
     let body = intake::read(headers, body, limit).await?;
     let events = events(media, headers, &body)?;
-    let events: Vec<_> = match traceparent(headers) {
-        Some(header) => events.into_iter().map(|event| event.with_traceparent(header)).collect(),
-        None => events,
-    };
-    let accepted = ingest.accept(&events).await.map_err(problem)?;
+    let trace = Trace { traceparent: traceparent(headers), context };
+    let accepted = ingest.accept(events, trace).await.map_err(problem)?;
     let entry = |accepted: Accepted| match accepted.duplicate {
         true => json!({ "id": accepted.id, "duplicate": true }),
         false => json!({ "id": accepted.id }),
@@ -81,7 +80,8 @@ fn events(mode: Mode, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, P
     events.map_err(Problem::invalid)
 }
 
-fn traceparent(headers: &HeaderMap) -> Option<&str> {
+/// The caller's trace, if it is one.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
     headers.get("traceparent")?.to_str().ok().filter(|header| is_traceparent(header))
 }
 
@@ -103,11 +103,12 @@ pub(super) async fn post_notification(
     max_payload: usize,
     parts: &Parts,
     body: Incoming,
+    context: Option<TraceContext>,
 ) -> Result<Response<Body>, Problem> {
     let document = intake::read_json(&parts.headers, body, max_payload).await?;
     let request = Request::parse(document).map_err(Problem::invalid)?;
-    let traceparent = traceparent(&parts.headers).map(str::to_owned);
-    let published = notify.publish(request, traceparent).await.map_err(|error| {
+    let trace = Trace { traceparent: traceparent(&parts.headers), context };
+    let published = notify.publish(request, trace).await.map_err(|error| {
         let detail = error.to_string();
         match error {
             NotifyError::TooLarge(_) => Problem::new(Kind::PayloadTooLarge, detail),

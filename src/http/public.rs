@@ -11,6 +11,7 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
+use tracing::Instrument;
 
 use super::access::{Access, Admission};
 use super::body::Body;
@@ -24,6 +25,7 @@ use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
 use crate::model::Endpoint;
 use crate::telemetry::events::http::RequestFinished;
+use crate::telemetry::trace::{self, TraceContext, server_span};
 
 /// The doors of the public listener.
 pub struct Public {
@@ -52,9 +54,11 @@ impl Answer for Public {
             Route::To(endpoint, _) => endpoint,
             Route::Options(_) | Route::MethodNotAllowed(_) | Route::NotFound => Endpoint::Unmatched,
         };
-        let answer = self.admit_and_pass(&parts, route, body, connection);
-        let response = catch_panic("http request", answer).await;
+        let span = server_span(trace::decide(events::traceparent(&parts.headers)), endpoint);
+        let answer = self.admit_and_pass(&parts, route, body, connection, span.context());
+        let response = catch_panic("http request", answer).instrument(span.span.clone()).await;
         let status = response.status().as_u16();
+        span.answered(status);
         RequestFinished { endpoint, status, elapsed: started.elapsed() }.emit();
         response
     }
@@ -67,13 +71,14 @@ impl Public {
         route: Route<'_>,
         body: Incoming,
         connection: &Connection,
+        context: Option<TraceContext>,
     ) -> Response<Body> {
         let local = connection.local.ip();
         let admission = match self.access.admit(&parts.uri, &parts.headers, local) {
             Ok(admission) => admission,
             Err(problem) => return problem.into_response(),
         };
-        let passed = self.pass(parts, route, body, connection).await;
+        let passed = self.pass(parts, route, body, connection, context).await;
         let mut response = passed.unwrap_or_else(Problem::into_response);
         if let Admission::CrossOrigin(origin) = admission {
             let headers = response.headers_mut();
@@ -90,6 +95,7 @@ impl Public {
         route: Route<'_>,
         body: Incoming,
         connection: &Connection,
+        context: Option<TraceContext>,
     ) -> Result<Response<Body>, Problem> {
         let (endpoint, id) = match route {
             Route::To(endpoint, id) => (endpoint, id),
@@ -102,9 +108,12 @@ impl Public {
         let chains = &*self.chains;
         match endpoint {
             Endpoint::Page => Ok(page::response()),
-            Endpoint::PostEvents => events::post(&self.ingest, self.max_payload, parts, body).await,
+            Endpoint::PostEvents => {
+                events::post(&self.ingest, self.max_payload, parts, body, context).await
+            }
             Endpoint::PostNotifications => {
-                events::post_notification(&self.notify, self.max_payload, parts, body).await
+                events::post_notification(&self.notify, self.max_payload, parts, body, context)
+                    .await
             }
             Endpoint::Stream => {
                 let query = parts.uri.query().unwrap_or_default();

@@ -27,7 +27,7 @@ fn send(hub: &Hub, came_by: &str, name: &str) -> bool {
     let channel = ChannelName::parse(name).unwrap();
     let notification = Notification::from_wire(&channel, b"1").unwrap();
     let came_by = Subscription::parse(came_by).unwrap();
-    hub.dispatch(&came_by, &channel, &mut Encoded::new(&notification))
+    hub.dispatch(&came_by, &channel, &mut Encoded::new(&notification)).is_some()
 }
 /// How many frames wait, or why the client was closed.
 fn heard(client: &Client) -> Result<usize, ClientClose> {

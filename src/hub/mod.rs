@@ -101,17 +101,17 @@ impl Hub {
     }
 
     /// Hands a notification that Redis sent for the subscription `came_by` to those it is for.
-    /// Says whether anybody hears that subscription.
+    /// Says how many took it; `None` when nobody hears that subscription.
     pub fn dispatch(
         &self,
         came_by: &Subscription,
         channel: &ChannelName,
         notification: &mut Encoded,
-    ) -> bool {
+    ) -> Option<u64> {
         let state = self.0.lock();
-        let Some(audience) = state.registry.audience(came_by, channel) else { return false };
-        audience.for_each(|outbox| outbox.push(notification.frame(outbox.transport())));
-        true
+        let audience = state.registry.audience(came_by, channel)?;
+        let push = |outbox: &Arc<Outbox>| outbox.push(notification.frame(outbox.transport()));
+        Some(audience.map(push).count() as u64)
     }
 
     /// Tells every client that listens by server-sent events something about this server, and
