@@ -23,6 +23,9 @@ pub const NAMESPACE: &str = "test";
 /// So long that a test which needs it fails by its deadline: every job has to be announced.
 pub const NEVER: Duration = Duration::from_secs(3600);
 
+/// User and password.
+pub type Login = (&'static str, &'static str);
+
 /// Everything around one queue.
 pub struct House {
     pub redis: Redis,
@@ -30,8 +33,8 @@ pub struct House {
     pub thresholds: Thresholds,
     /// Where connections go instead of Redis' own port.
     pub detour: Option<u16>,
-    /// User and password of each component; without, everybody may do everything.
-    pub login: Option<fn(Component) -> (&'static str, &'static str)>,
+    /// Who each component is; without, everybody may do everything.
+    pub login: Option<fn(Component) -> Login>,
     instances: AtomicU32,
 }
 
@@ -222,7 +225,7 @@ impl Handler for Diary {
 /// A worker to be.
 #[derive(Clone, Copy)]
 pub struct WorkerPlan<'a> {
-    house: &'a House,
+    pub house: &'a House,
     pub concurrency: usize,
     pub limits: Limits,
     pub lease: Duration,
@@ -233,20 +236,18 @@ impl WorkerPlan<'_> {
     pub async fn start(self, diary: &Diary) -> Worker {
         let (owner, instance) = self.house.link(Component::Worker).await;
         let WorkerPlan { concurrency, limits, lease, safety_poll, .. } = self;
-        let options =
-            ConsumerOptions { instance: instance.clone(), concurrency, limits, lease, safety_poll };
+        let options = ConsumerOptions { instance, concurrency, limits, lease, safety_poll };
         let consumer =
             Consumer::new(owner.shared(), self.house.keys.clone(), options, diary.clone());
         let stop = CancellationToken::new();
         let task = tokio::spawn(consumer.run(stop.clone(), Duration::from_millis(300)));
-        Worker { owner, instance, stop, task }
+        Worker { owner, stop, task }
     }
 }
 
 /// A running worker.
 pub struct Worker {
     pub owner: Owner,
-    pub instance: String,
     stop: CancellationToken,
     task: JoinHandle<Drained>,
 }

@@ -1,5 +1,6 @@
 //! The job queue and the index of rule chains on a real Redis.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
 
 #[path = "../support/mod.rs"]
 mod support;
