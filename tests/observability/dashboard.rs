@@ -221,7 +221,10 @@ impl Panel {
             "datasource": datasource(),
             "fieldConfig": { "defaults": self.defaults, "overrides": [] },
             "options": self.options, "targets": self.targets,
-            "links": [{ "title": "Runbook", "url": format!("{RUNBOOK}{anchor}"), "targetBlank": true }],
+            "links": [{
+                "type": "link", "title": "Runbook", "url": format!("{RUNBOOK}{anchor}"), "tags": [], "icon": "doc",
+                "tooltip": "", "asDropdown": false, "includeVars": false, "keepTime": false, "targetBlank": true,
+            }],
         });
         if !self.transformations.is_empty() {
             panel["transformations"] = json!(self.transformations);
@@ -267,8 +270,8 @@ impl Dashboard {
             "graphTooltip": 1, "refresh": "30s", "timezone": "browser", "fiscalYearStartMonth": 0,
             "time": { "from": "now-1h", "to": "now" }, "timepicker": {},
             "links": [{
-                "type": "dashboards", "title": "Trunkline", "tags": ["trunkline"],
-                "asDropdown": true, "includeVars": true, "keepTime": true, "targetBlank": false,
+                "type": "dashboards", "title": "Trunkline", "tags": ["trunkline"], "url": "", "icon": "external link",
+                "tooltip": "", "asDropdown": true, "includeVars": true, "keepTime": true, "targetBlank": false,
             }],
             "templating": { "list": variables() }, "annotations": { "list": annotations() },
             "panels": panels,
@@ -300,7 +303,7 @@ fn variables() -> Vec<Value> {
     vec![
         json!({
             "type": "datasource", "name": "datasource", "label": "Data Source", "query": "prometheus",
-            "current": {}, "hide": 0, "includeAll": false, "multi": false, "options": [], "refresh": 1,
+            "current": { "text": "default", "value": "default" }, "hide": 0, "includeAll": false, "multi": false, "options": [], "refresh": 1,
             "regex": "", "skipUrlSync": false,
         }),
         chosen("job", "Job", format!("label_values({state}, job)")),
@@ -318,34 +321,28 @@ fn variables() -> Vec<Value> {
 }
 
 fn annotations() -> Vec<Value> {
-    let mark = |name: &str, color: &str, expr: String, title: &str, tags: &str| {
+    let mark = |name: &str, color: &str, at_value: bool, expr: String, title: &str, tags: &str| {
         json!({
             "name": name, "datasource": datasource(), "enable": true, "iconColor": color,
-            "expr": expr, "step": "1m", "titleFormat": title, "tagKeys": tags, "useValueForTime": false,
+            "expr": expr, "step": "15s", "titleFormat": title, "tagKeys": tags, "useValueForTime": at_value,
         })
     };
-    let entered = of_role(REDIS_CONNECTION_STATE_TIMESTAMP.name(), "");
+    // The value is the moment itself, in milliseconds: changes() would miss what happens
+    // between the last sample of one step and the first of the next.
+    let moment = |series: String| format!("{series} * 1000");
+    let entered = moment(of_role(REDIS_CONNECTION_STATE_TIMESTAMP.name(), ""));
+    let started = moment(of("process_start_time_seconds", ""));
+    let firing = r#"ALERTS{alertname=~"Trunkline.+", alertstate="firing"}"#.to_owned();
     vec![
         mark(
-            "Connection changes",
+            "State changes",
             ORANGE,
-            format!("changes({entered}[$__interval]) > 0"),
+            true,
+            entered,
             "{{role}} of {{instance}} changed its state",
             "job,instance,role",
         ),
-        mark(
-            "Restarts",
-            BLUE,
-            format!("changes({}[$__interval]) > 0", of("process_start_time_seconds", "")),
-            "{{instance}} restarted",
-            "job,instance",
-        ),
-        mark(
-            "Alerts",
-            RED,
-            r#"ALERTS{alertname=~"Trunkline.+", alertstate="firing"}"#.to_owned(),
-            "{{alertname}}",
-            "severity,job,instance,role",
-        ),
+        mark("Starts", BLUE, true, started, "{{instance}} started", "job,instance"),
+        mark("Alerts", RED, false, firing, "{{alertname}}", "severity,job,instance,role"),
     ]
 }

@@ -5,12 +5,19 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde_json::Value;
 use trunkline::telemetry::catalogue::Kind;
 
+use crate::dashboard::Dashboard;
 use crate::promql::{Query, definition};
 use crate::{alerts, connections, expect_none, files, path, read};
 
 /// Units of Grafana that we use.
 const UNITS: [&str; 6] = ["short", "s", "ops", "Bps", "bytes", "percentunit"];
 
+/// Every dashboard, as the code has it.
+fn written() -> Vec<Dashboard> {
+    vec![connections::dashboard()]
+}
+
+/// Every dashboard, as it is committed.
 fn boards() -> Vec<(String, Value)> {
     let load = |file: String| (file.clone(), serde_json::from_str(&read(&file)).expect("JSON"));
     files("dashboards", ".json").into_iter().map(load).collect()
@@ -47,14 +54,14 @@ fn queries(board: &Value) -> Vec<(String, String, String)> {
 
 #[test]
 fn the_dashboards_are_what_the_code_writes() {
-    for dashboard in [connections::dashboard()] {
+    for dashboard in written() {
         let file = format!("dashboards/{}.json", dashboard.uid);
-        let written = dashboard.json();
+        let text = dashboard.json();
         if std::env::var_os("TRUNKLINE_WRITE").is_some() {
-            std::fs::write(path(&file), written).expect("a writable repository");
+            std::fs::write(path(&file), text).expect("a writable repository");
         } else {
             assert!(
-                read(&file) == written,
+                read(&file) == text,
                 "{file} is old: TRUNKLINE_WRITE=1 cargo test --test observability"
             );
         }
