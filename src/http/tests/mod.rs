@@ -26,7 +26,7 @@ use crate::flow::listen::{Listen, Upstream};
 use crate::flow::notify::Notify;
 use crate::hub::{Bounds, Encoded, Hub, Limits};
 use crate::model::{ChannelName, Component, Fault, Notification, Subscription};
-use crate::queue::Producer;
+use crate::queue::{Keys, Producer, QueueOptions, Thresholds};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const BOUNDS: Bounds = Bounds { messages: 256, bytes: 1024 * 1024 };
@@ -106,7 +106,7 @@ impl House {
         let hub = listen.hub().clone();
         let public = Public {
             access: Access::new(["https://app.example"], []),
-            ingest: Ingest::new(Producer(owner.shared()), 1_000),
+            ingest: Ingest::new(producer(&owner), 1_000),
             notify: Notify::new(owner.publisher(), "test:notify:".into()),
             chains: Arc::new(Shelf),
             listen,
@@ -131,6 +131,12 @@ impl House {
     async fn ask(&self, request: &str) -> Reply {
         self.peer().await.ask(request).await
     }
+}
+
+fn producer(owner: &Owner) -> Producer {
+    let keys = Keys::new("test", "jobs");
+    let thresholds = Thresholds { warning: 2, critical: 3, recovery: 1 };
+    Producer::new(owner.shared(), QueueOptions { keys, thresholds, dedup_window: PATIENCE })
 }
 
 fn serve(
