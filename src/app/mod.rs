@@ -1,1 +1,15 @@
-//! (to be built)
+//! Assembles, starts and drains the three programs.
+
+mod daemon;
+mod dev;
+mod drain;
+mod links;
+mod server;
+mod tool;
+mod watch;
+mod worker;
+
+pub use daemon::{Daemon, main};
+pub use server::Server;
+pub use tool::main as tool_main;
+pub use worker::Worker;

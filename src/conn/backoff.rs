@@ -21,7 +21,7 @@ const KNOCK_SHARED: Duration = Duration::from_millis(100);
 const KNOCK_SUBSCRIBER: Duration = Duration::from_secs(2);
 
 /// The wait after `attempt` dials in a row (the last one not counted), with `luck` in 0..1.
-pub fn delay(role: Role, pace: Pace, attempt: u32, luck: f64, limits: Limits) -> Duration {
+pub(super) fn delay(role: Role, pace: Pace, attempt: u32, luck: f64, limits: Limits) -> Duration {
     match (pace, role) {
         (Pace::Knock, Role::Shared) => KNOCK_SHARED.mul_f64(0.5 + luck),
         (Pace::Knock, Role::Subscriber) => KNOCK_SUBSCRIBER.mul_f64(0.5 + luck),

@@ -217,12 +217,10 @@ async fn encrypt(options: &Options, transport: Transport) -> Result<Transport, D
     let Transport::Tcp(stream) = transport else {
         return Ok(transport);
     };
-    let failed = |detail: String| DialError::new(ConnectFailure::Tls, detail);
-    let name = rustls::pki_types::ServerName::try_from(host.clone())
-        .map_err(|error| failed(error.to_string()))?;
-    let connector = tokio_rustls::TlsConnector::from(Arc::clone(&tls.0));
-    let stream =
-        connector.connect(name, stream).await.map_err(|error| failed(error.to_string()))?;
+    let stream = tls
+        .connect(host, stream)
+        .await
+        .map_err(|error| DialError::new(ConnectFailure::Tls, error.to_string()))?;
     Ok(Transport::Tls(Box::new(stream)))
 }
 

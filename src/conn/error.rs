@@ -29,6 +29,8 @@ pub enum Code {
     Noperm,
     /// `OOM`: Redis is at its memory limit.
     Oom,
+    /// `NOSCRIPT`: the script is not in Redis' cache, and whoever runs it loads it now.
+    Noscript,
     /// Anything else.
     Other,
 }
@@ -40,6 +42,7 @@ impl Code {
             "READONLY" => Code::Readonly,
             "NOPERM" | "NOAUTH" | "WRONGPASS" => Code::Noperm,
             "OOM" => Code::Oom,
+            "NOSCRIPT" => Code::Noscript,
             _ => Code::Other,
         }
     }
@@ -127,7 +130,7 @@ impl Error {
             Error::Server { code: Code::Readonly, .. } => CommandFailure::Readonly,
             Error::Server { code: Code::Noperm, .. } => CommandFailure::Noperm,
             Error::Server { code: Code::Oom, .. } => CommandFailure::Oom,
-            Error::Server { code: Code::Other, .. } => CommandFailure::Server,
+            Error::Server { code: Code::Noscript | Code::Other, .. } => CommandFailure::Server,
             Error::Other(_) => CommandFailure::Other,
         }
     }
@@ -145,7 +148,7 @@ impl Error {
             Error::Server { code: Code::Readonly, .. } => PublishFailure::Readonly,
             Error::Server { code: Code::Noperm, .. } => PublishFailure::Noperm,
             Error::Server { code: Code::Oom, .. } => PublishFailure::Oom,
-            Error::Server { code: Code::Other, .. }
+            Error::Server { code: Code::Noscript | Code::Other, .. }
             | Error::Denied { .. }
             | Error::OverBudget { .. }
             | Error::Other(_) => PublishFailure::Other,

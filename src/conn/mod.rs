@@ -13,7 +13,7 @@
 //!   one that is deaf after two lost self-probes;
 //! * every socket counts itself from a guard inside the stream, so what was forgotten shows.
 
-pub mod backoff;
+mod backoff;
 mod budget;
 mod commands;
 mod dial;
@@ -36,6 +36,7 @@ mod subscriptions;
 mod supervisor;
 mod tls;
 
+pub use backoff::Limits;
 pub use budget::Budget;
 pub use error::{Code, Error, Sent};
 pub use options::{Options, Target};

@@ -14,7 +14,7 @@ use super::line::{Line, Request};
 use super::signals::{Signal, Signals};
 use super::state::Epoch;
 use super::status::Status;
-use crate::model::{Command, SocketClose};
+use crate::model::{Command, CommandFailure, SocketClose};
 use crate::telemetry::events::command::{CommandFinished, CommandRefused, InFlight};
 
 /// The process' one connection for commands. Cheap to clone; has no way to close it.
@@ -165,26 +165,32 @@ impl Call<'_> {
     ) -> Result<T, Error> {
         let elapsed = self.started.elapsed();
         let (failure, result) = match result {
-            Ok(reply) => (error_in(&reply).map(|error| self.noted(&error)), Ok(reply)),
+            Ok(reply) => (error_in(&reply).and_then(|error| self.noted(&error)), Ok(reply)),
             Err(error) => {
                 let error = match error {
                     Error::Timeout { .. } => Error::Timeout { after: elapsed },
                     other => other,
                 };
-                (Some(self.noted(&error)), Err(error))
+                (self.noted(&error), Err(error))
             }
         };
         CommandFinished { command: self.command, elapsed, failure }.emit();
         result
     }
 
-    fn noted(&self, error: &Error) -> crate::model::CommandFailure {
-        if let Error::Server { code: Code::Readonly, .. } = error {
+    /// What the error counts as, if it is a failure at all.
+    fn noted(&self, error: &Error) -> Option<CommandFailure> {
+        match error {
+            // The first half of running a script that Redis does not know yet.
+            Error::Server { code: Code::Noscript, .. } => return None,
             // This server was demoted; the dial will find out who is master now.
-            let reason = SocketClose::Readonly;
-            self.line.hint(Request::Lost { epoch: self.epoch, reason });
+            Error::Server { code: Code::Readonly, .. } => {
+                let reason = SocketClose::Readonly;
+                self.line.hint(Request::Lost { epoch: self.epoch, reason });
+            }
+            _ => {}
         }
-        error.reason()
+        Some(error.reason())
     }
 }
 

@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// How a connection is encrypted. The server's name is always verified.
 #[derive(Clone, Debug)]
-pub struct Tls(pub(super) Arc<ClientConfig>);
+pub struct Tls(Arc<ClientConfig>);
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +69,21 @@ impl Tls {
             None => builder.with_no_client_auth(),
         };
         Ok(Self(Arc::new(config)))
+    }
+}
+
+impl Tls {
+    /// Encrypts a stream to `host`, whose certificate must name it.
+    ///
+    /// # Errors
+    /// When the handshake fails; the text says why.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await
     }
 }
 

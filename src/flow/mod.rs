@@ -1,1 +1,10 @@
-//! (to be built)
+//! The data's paths, one file per path.
+
+pub mod announce;
+pub mod chains;
+pub mod fanout;
+pub mod ingest;
+pub mod listen;
+pub mod notify;
+pub mod process;
+pub mod sample;

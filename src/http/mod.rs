@@ -1,1 +1,20 @@
-//! (to be built)
+//! The doors: HTTP in, server-sent events out, and the admin listener. The only place with
+//! hyper. Every error is a [`problem`]; `docs/http.md` is the outside view.
+
+pub mod access;
+pub mod admin;
+pub mod body;
+pub mod client;
+pub mod problem;
+pub mod public;
+pub mod serve;
+pub mod sse;
+
+mod chains;
+mod events;
+mod intake;
+mod page;
+mod route;
+
+#[cfg(test)]
+mod tests;

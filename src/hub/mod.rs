@@ -1,1 +1,208 @@
-//! (to be built)
+//! Hands each notification to the clients of this server that want it.
+//!
+//! The hub never waits: not for a client, whose [`Outbox`] takes a frame or closes, and not
+//! for Redis, whose confirmation the caller of [`Client::hear`] has awaited. What a client
+//! brings up comes down when its [`Client`] is dropped.
+
+mod frame;
+mod outbox;
+mod registry;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{ChannelName, ClientClose, Subscription, Transport};
+
+pub use frame::{Encoded, Frame, sse_event};
+pub use outbox::{Batch, Bounds, Outbox, Taken};
+use registry::{ClientId, Registry};
+
+/// What this server takes upon itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Subscriptions of one client.
+    pub subscriptions: usize,
+    /// Distinct prefixes of the whole server: Redis tries each of them on each PUBLISH.
+    pub prefixes: usize,
+    /// What may wait for one client.
+    pub outbox: Bounds,
+}
+
+impl Limits {
+    /// The limits of the contract, with the outbox as configured.
+    pub fn new(outbox: Bounds) -> Self {
+        Self { subscriptions: 128, prefixes: 1_000, outbox }
+    }
+}
+
+/// Why a client or its subscription was not admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It asked for more than one client may have.
+    #[error("a client may have at most {limit} subscriptions")]
+    TooManySubscriptions {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// All clients together would have too many prefixes.
+    #[error("this server has its {limit} distinct prefixes already; subscribe to exact channels")]
+    TooManyPrefixes {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// The hub is closed.
+    #[error("this server is shutting down")]
+    Draining,
+}
+
+/// Is told, without being waited for, that the last client of a subscription has left.
+type Unwanted = dyn Fn(&Subscription) + Send + Sync;
+
+/// The meeting point of notifications and clients. Clones are the same hub.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    limits: Limits,
+    unwanted: Box<Unwanted>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    registry: Registry,
+    clients: BTreeMap<ClientId, Arc<Outbox>>,
+    arrivals: ClientId,
+    closed: bool,
+    announced: Option<Frame>,
+}
+
+impl Hub {
+    /// An empty hub. `unwanted` is called under the hub's lock, so that it cannot overtake a
+    /// client that comes back to the same subscription; it must neither block nor call the hub.
+    pub fn new(limits: Limits, unwanted: impl Fn(&Subscription) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner { limits, unwanted: Box::new(unwanted), state: Mutex::default() }))
+    }
+
+    /// Admits a client, with no subscription yet. `cut` is cancelled when the client is closed
+    /// as slow: its socket no longer takes anything and must be ended from outside.
+    pub fn join(&self, transport: Transport, cut: CancellationToken) -> Result<Client, Refusal> {
+        let mut state = self.0.lock();
+        if state.closed {
+            return Err(Refusal::Draining);
+        }
+        state.arrivals += 1;
+        let id = state.arrivals;
+        let outbox = Outbox::new(transport, self.0.limits.outbox, cut);
+        state.clients.insert(id, Arc::clone(&outbox));
+        Ok(Client { hub: self.clone(), id, outbox, subscriptions: HashSet::new() })
+    }
+
+    /// Hands a notification that Redis sent for the subscription `came_by` to those it is for.
+    /// Says how many took it; `None` when nobody hears that subscription.
+    pub fn dispatch(
+        &self,
+        came_by: &Subscription,
+        channel: &ChannelName,
+        notification: &mut Encoded,
+    ) -> Option<u64> {
+        let state = self.0.lock();
+        let audience = state.registry.audience(came_by, channel)?;
+        let push = |outbox: &Arc<Outbox>| outbox.push(notification.frame(outbox.transport()));
+        Some(audience.map(push).count() as u64)
+    }
+
+    /// Tells every client that listens by server-sent events something about this server, and
+    /// keeps it for those to come.
+    pub fn announce(&self, frame: Frame) {
+        let mut state = self.0.lock();
+        let listening = state.clients.values();
+        listening
+            .filter(|outbox| outbox.transport() == Transport::Sse)
+            .for_each(|outbox| outbox.push(frame.clone()));
+        state.announced = Some(frame);
+    }
+
+    /// What was announced last.
+    pub fn announced(&self) -> Option<Frame> {
+        self.0.lock().announced.clone()
+    }
+
+    /// Admits nobody any more and tells every client goodbye; each still gets what waits for it.
+    pub fn close(&self) {
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.clients.values().for_each(|outbox| outbox.close(ClientClose::Shutdown));
+    }
+
+    /// How many clients there are.
+    pub fn clients(&self) -> usize {
+        self.0.lock().clients.len()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock leaves at worst a client half joined, whose guard removes it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client of the hub. Dropped, it leaves: its subscriptions go, and what waits is dropped.
+pub struct Client {
+    hub: Hub,
+    id: ClientId,
+    outbox: Arc<Outbox>,
+    subscriptions: HashSet<Subscription>,
+}
+
+impl Client {
+    /// Wants these too, all or none; what it has already is left out. They must be confirmed
+    /// by Redis next, and then heard. Returns what Redis has to confirm.
+    pub fn want(&mut self, wanted: &[Subscription]) -> Result<Vec<Subscription>, Refusal> {
+        let limits = &self.hub.0.limits;
+        let mut fresh: Vec<_> = Vec::with_capacity(wanted.len());
+        for subscription in wanted {
+            if !self.subscriptions.contains(subscription) && !fresh.contains(subscription) {
+                fresh.push(subscription.clone());
+            }
+            if self.subscriptions.len() + fresh.len() > limits.subscriptions {
+                return Err(Refusal::TooManySubscriptions { limit: limits.subscriptions });
+            }
+        }
+        self.hub.0.lock().registry.want(&fresh, limits.prefixes)?;
+        self.subscriptions.extend(fresh.iter().cloned());
+        Ok(fresh)
+    }
+
+    /// Hears these from now on: Redis has confirmed them.
+    pub fn hear(&self, confirmed: &[Subscription]) {
+        let mut state = self.hub.0.lock();
+        self.outbox.open();
+        state.registry.hear(self.id, &self.outbox, confirmed);
+    }
+
+    /// What waits for this client.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let subscriptions: Vec<_> = self.subscriptions.drain().collect();
+        let mut state = self.hub.0.lock();
+        state.clients.remove(&self.id);
+        for orphaned in state.registry.forget(self.id, &subscriptions) {
+            (self.hub.0.unwanted)(orphaned);
+        }
+        drop(state);
+        self.outbox.abandon();
+    }
+}
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

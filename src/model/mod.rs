@@ -18,5 +18,5 @@ pub use notification::{
     DecodeError, FOREIGN_SOURCE, FOREIGN_TYPE, Notification, Origin, chain_notification_id,
 };
 pub use secret::Secret;
-pub use time::{rfc3339_now, unix_ms};
+pub use time::{rfc3339, rfc3339_now, unix_ms};
 pub use traceparent::is_traceparent;

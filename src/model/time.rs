@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 /// Milliseconds since the Unix epoch; 0 for a clock set before it.
 pub fn unix_ms() -> u64 {
@@ -12,5 +12,10 @@ pub fn unix_ms() -> u64 {
 
 /// The time now as RFC 3339 in UTC with milliseconds, such as `2025-01-31T08:00:00.000Z`.
 pub fn rfc3339_now() -> String {
-    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
+    rfc3339(SystemTime::now())
+}
+
+/// A moment in the same form.
+pub fn rfc3339(moment: SystemTime) -> String {
+    DateTime::<Utc>::from(moment).to_rfc3339_opts(SecondsFormat::Millis, true)
 }

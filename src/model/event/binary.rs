@@ -60,7 +60,8 @@ pub(super) fn name_headers(faults: Vec<Fault>) -> Vec<Fault> {
     faults
         .into_iter()
         .map(|fault| {
-            let name = fault.path.trim_start_matches("$.");
+            let name =
+                fault.path.trim_start_matches(['$', '.', '[', '"']).trim_end_matches(['"', ']']);
             let path = if name == "datacontenttype" {
                 "content-type".to_owned()
             } else {

@@ -183,8 +183,8 @@ fn faults_of_binary_mode_name_the_header() {
         ["ce-id", "ce-datacontenttype", "ce-note", "body"]
     );
     assert_eq!(
-        paths(binary(&[("ce-time", "now")], Some("nonsense"), b"")),
-        ["content-type", "ce-time"]
+        paths(binary(&[("ce-my-key", "1"), ("ce-time", "now")], Some("nonsense"), b"")),
+        ["content-type", "ce-my-key", "ce-time"]
     );
     assert_eq!(paths(Event::binary([("ce-type", &b"t"[..])], None, b""))[0], "ce-specversion");
 }

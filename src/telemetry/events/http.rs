@@ -1,12 +1,49 @@
-//! The public listener.
+//! The listeners.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::model::{Endpoint, StatusClass};
 use crate::telemetry::catalogue::*;
 use crate::telemetry::limit::LogLimit;
+
+/// A listener is bound: connections are queued from now on.
+pub struct Listening {
+    /// `public` or `admin`.
+    pub listener: &'static str,
+    /// Where, with the port the kernel chose.
+    pub address: SocketAddr,
+}
+
+impl Listening {
+    /// Logs it.
+    pub fn emit(self) {
+        info!(listener = self.listener, address = %self.address, "listening");
+    }
+}
+
+/// A listener could not accept a connection, for a reason that is not the connection's own:
+/// most likely no file descriptor is left.
+pub struct AcceptFailed<'a> {
+    /// `public` or `admin`.
+    pub listener: &'static str,
+    /// What the kernel said.
+    pub error: &'a io::Error,
+}
+
+impl AcceptFailed<'_> {
+    /// Logs it. The connection stays in the kernel's queue, so nothing is lost yet.
+    pub fn emit(self) {
+        static LIMIT: LogLimit<()> = LogLimit::new();
+        if let Some(suppressed) = LIMIT.admit(()) {
+            let (listener, error) = (self.listener, self.error);
+            warn!(listener, %error, suppressed, "cannot accept a connection");
+        }
+    }
+}
 
 /// A request was answered; for a stream, its headers were.
 pub struct RequestFinished {

@@ -175,6 +175,21 @@ impl RulesLoaded {
     }
 }
 
+/// A stored rule chain cannot be used: written by another version, or not by Trunkline.
+pub struct RuleChainRejected<'a> {
+    /// The id it is stored under.
+    pub chain: &'a str,
+    /// How many faults it has; storing it again over HTTP names them.
+    pub faults: usize,
+}
+
+impl RuleChainRejected<'_> {
+    /// Logs it; the others are used.
+    pub fn emit(self) {
+        warn!(chain = self.chain, faults = self.faults, "stored rule chain cannot be used");
+    }
+}
+
 /// One rule chain was evaluated for one event.
 pub struct RuleEvaluated {
     /// How it ended.

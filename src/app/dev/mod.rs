@@ -1,0 +1,162 @@
+//! `trunkline dev`: everything on this machine, with a Redis of its own, and nothing left behind.
+
+mod child;
+mod feed;
+mod redis;
+
+use std::future::pending;
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+use self::child::Child;
+use self::redis::PrivateRedis;
+use super::tool::{line, stream_path};
+use crate::config::Dev;
+use crate::http::client::{Client, Events};
+
+/// The fleet of `trunkline dev`: nothing of it can be mistaken for another's in a shared Redis.
+const NAMESPACE: &str = "trunkline-dev";
+/// How long the server and the worker may take to become ready.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// How long they may take to drain: a little more than they allow themselves.
+const DRAIN: Duration = Duration::from_secs(25);
+
+struct Fleet {
+    server: Child,
+    worker: Child,
+    redis: Option<PrivateRedis>,
+}
+
+pub(super) async fn run(dev: Dev) -> Result<(), String> {
+    let mut fleet = start(&dev).await?;
+    let lived = live(&dev, &mut fleet).await;
+    stop(fleet).await;
+    lived
+}
+
+async fn start(dev: &Dev) -> Result<Fleet, String> {
+    let redis = match &dev.redis_url {
+        Some(_) => None,
+        None => Some(PrivateRedis::start().await?),
+    };
+    let url = match (&dev.redis_url, &redis) {
+        (Some(url), _) => url.expose().to_owned(),
+        (None, Some(redis)) => redis.url(),
+        (None, None) => return Err("there is no Redis".to_owned()),
+    };
+    let listen = format!("--listen={}", dev.listen);
+    let mut server_flags = vec![listen, format!("--admin-listen={}", dev.admin_listen)];
+    if dev.insecure {
+        server_flags.push("--insecure".to_owned());
+    }
+    let worker_flags = vec![format!("--admin-listen={}", dev.worker_admin_listen)];
+    let server = Child::daemon("trunkline-server", NAMESPACE, &url, server_flags)?;
+    let worker = Child::daemon("trunkline-worker", NAMESPACE, &url, worker_flags)?;
+    Ok(Fleet { server, worker, redis })
+}
+
+async fn live(dev: &Dev, fleet: &mut Fleet) -> Result<(), String> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate()).map_err(|error| error.to_string())?,
+        signal(SignalKind::interrupt()).map_err(|error| error.to_string())?,
+    );
+    let Fleet { server, worker, redis } = fleet;
+    let redis_ended = async {
+        match redis {
+            Some(redis) => redis.ended().await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        told = show(dev) => told,
+        how = server.ended() => Err(format!("the server ended by itself ({how})")),
+        how = worker.ended() => Err(format!("the worker ended by itself ({how})")),
+        how = redis_ended => Err(format!("redis ended by itself ({how})")),
+    }
+}
+
+/// Waits until all is ready, says where, and prints what arrives until its time is up.
+async fn show(dev: &Dev) -> Result<(), String> {
+    let public = client(&dev.listen.to_string())?;
+    for admin in [dev.admin_listen, dev.worker_admin_listen] {
+        ready(&client(&admin.to_string())?).await?;
+    }
+    for chain in [feed::pulse(), feed::busy()] {
+        let path = format!("/v1/rule-chains/{}", chain["id"].as_str().unwrap_or_default());
+        public.send(Method::PUT, &path, &chain).await.map_err(|error| error.to_string())?;
+    }
+    let channels = [feed::CHANNEL.to_owned(), format!("{}.*", feed::ALERTS)];
+    let events = public.events(&stream_path(&channels)).await.map_err(|error| error.to_string())?;
+    println!("{}", welcome(dev));
+    let time_is_up = async {
+        match dev.run_for {
+            Some(time) => tokio::time::sleep(time).await,
+            None => pending().await,
+        }
+    };
+    let feeding = async {
+        if dev.feed {
+            feed::run(&public).await;
+        }
+        pending::<()>().await;
+    };
+    tokio::select! {
+        () = time_is_up => Ok(()),
+        told = print(events) => told,
+        () = feeding => Ok(()),
+    }
+}
+
+async fn print(mut events: Events) -> Result<(), String> {
+    while let Some(event) = events.next().await.map_err(|error| error.to_string())? {
+        if event.name == "notification" {
+            println!("{}", line(&event.data));
+        }
+    }
+    Err("the server ended the stream".to_owned())
+}
+
+fn client(address: &str) -> Result<Client, String> {
+    let url = Url::parse(&format!("http://{address}")).map_err(|error| error.to_string())?;
+    Ok(Client::new(url))
+}
+
+async fn ready(admin: &Client) -> Result<(), String> {
+    let mut last = String::new();
+    let asking = async {
+        while let Err(error) = admin.get("/readyz").await {
+            last = error.to_string();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.map_err(|_| format!("not ready in time: {last}"))
+}
+
+fn welcome(dev: &Dev) -> String {
+    let (public, server, worker) = (dev.listen, dev.admin_listen, dev.worker_admin_listen);
+    let body: Value = json!({ "channel": feed::CHANNEL, "data": "hello" });
+    format!(
+        "trunkline dev is running; Ctrl-C ends it and leaves nothing behind\n\n  \
+         live page   http://{public}/\n  \
+         metrics     http://{server}/metrics (server)  http://{worker}/metrics (worker)\n  \
+         status      http://{server}/status\n\n  \
+         try this    curl -s http://{public}/v1/notifications -H 'content-type: application/json' -d '{body}'\n"
+    )
+}
+
+/// Ends the daemons first, so that they can say goodbye to Redis.
+async fn stop(fleet: Fleet) {
+    let Fleet { server, worker, redis } = fleet;
+    // A second Ctrl-C ends the waiting; what is dropped then is killed.
+    tokio::select! {
+        _ = async { tokio::join!(server.stop(DRAIN), worker.stop(DRAIN)) } => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    drop(redis);
+}

@@ -1,0 +1,131 @@
+//! A Redis nobody else can see: a unix socket in a directory of ours, no persistence, no port.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, test_kill_process};
+use tokio::net::UnixStream;
+use tokio::process::Command;
+
+use super::child::Child;
+
+/// How long it may take to start: milliseconds on any machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Directories of ours begin with this, and end with the process they belong to.
+const DIRECTORY: &str = "trunkline-dev-";
+
+const INSTALL: &str = "no redis-server or valkey-server 7.0 or newer found.\n  \
+    apt-get install --no-install-recommends redis-server\n  \
+    or name one: TRUNKLINE_REDIS_SERVER=/path/to/redis-server\n  \
+    or use one that runs: trunkline dev --redis-url redis://host:6379";
+
+/// The child and its directory; both are gone when this is dropped.
+pub(super) struct PrivateRedis {
+    child: Child,
+    directory: Directory,
+}
+
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What cannot be removed now is swept by the next start.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl PrivateRedis {
+    pub(super) async fn start() -> Result<Self, String> {
+        let told = |error: std::io::Error| format!("redis cannot be started: {error}");
+        sweep(&std::env::temp_dir());
+        // A unix socket's path must be short, so the directory is directly below the temporary one.
+        let path = std::env::temp_dir().join(format!("{DIRECTORY}{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(told)?;
+        let directory = Directory(path);
+        let log = fs::File::create(directory.0.join("redis.log")).map_err(told)?;
+        let mut command = server()?;
+        command
+            .current_dir(&directory.0)
+            .args(["--port", "0", "--unixsocketperm", "700", "--save", "", "--appendonly", "no"])
+            .args(["--daemonize", "no", "--maxmemory", "256mb", "--maxmemory-policy", "noeviction"])
+            .arg("--unixsocket")
+            .arg(directory.0.join("redis.sock"))
+            .stdout(log.try_clone().map_err(told)?)
+            .stderr(log);
+        let mut redis =
+            Self { child: Child::start(command, Signal::KILL).map_err(told)?, directory };
+        let socket = redis.socket();
+        let listening = async {
+            while UnixStream::connect(&socket).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let ended = tokio::select! {
+            listening = tokio::time::timeout(PATIENCE, listening) => {
+                listening.err().map(|_| "it does not listen".to_owned())
+            }
+            how = redis.child.ended() => Some(how),
+        };
+        match ended {
+            None => Ok(redis),
+            Some(how) => {
+                let log = fs::read_to_string(redis.directory.0.join("redis.log"));
+                Err(format!("redis did not start ({how}):\n{}", log.unwrap_or_default()))
+            }
+        }
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("redis+unix://{}", self.socket().display())
+    }
+
+    pub(super) async fn ended(&mut self) -> String {
+        self.child.ended().await
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.0.join("redis.sock")
+    }
+}
+
+/// The program to run, found where `tools/bootstrap` looks too.
+fn server() -> Result<Command, String> {
+    if let Some(chosen) = std::env::var_os("TRUNKLINE_REDIS_SERVER").filter(|path| !path.is_empty())
+    {
+        return Ok(Command::new(chosen));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = |name: &str| {
+        std::env::split_paths(&path)
+            .map(|directory| directory.join(name))
+            .find(|file| file.is_file())
+    };
+    let fetched = Path::new(".tools/bin/redis-server");
+    let found = ["redis-server", "valkey-server"].into_iter().find_map(on_path);
+    let found = found.or_else(|| fetched.canonicalize().ok());
+    if let Some(program) = found {
+        return Ok(Command::new(program));
+    }
+    // Debian's redis-tools holds the server under another name; it goes by how it is called.
+    let mut command = Command::new(on_path("redis-check-rdb").ok_or(INSTALL)?);
+    command.arg0("redis-server");
+    Ok(command)
+}
+
+/// Removes what a killed predecessor left behind.
+fn sweep(temporary: &Path) {
+    let Ok(entries) = fs::read_dir(temporary) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(DIRECTORY));
+        let Some(owner) = owner.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw) else {
+            continue;
+        };
+        if test_kill_process(owner) == Err(rustix::io::Errno::SRCH) {
+            // Another start may be sweeping it too; one of us succeeds.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! From settings to the connections of a process.
+
+use crate::config::{CommonConfig, RedisTarget};
+use crate::conn::{Limits, Options, Target, Tls, TlsError};
+use crate::model::{Component, Fault};
+use crate::queue::Thresholds;
+
+/// What an envelope adds to the data it carries: attributes are bounded, the longest of them at
+/// a kilobyte each.
+const ENVELOPE: usize = 8 * 1024;
+
+/// What the connections need to know.
+///
+/// # Errors
+/// When a TLS file cannot be read.
+pub(super) fn options(
+    config: &CommonConfig,
+    component: Component,
+    instance: &str,
+) -> Result<Options, TlsError> {
+    let redis = &config.redis;
+    let endpoint = &redis.endpoint;
+    let target = match &endpoint.target {
+        RedisTarget::Tcp { host, port } => Target::Tcp { host: host.clone(), port: *port },
+        RedisTarget::Unix(path) => Target::Unix(path.clone()),
+    };
+    let tls = match &endpoint.tls {
+        None => None,
+        Some(tls) => {
+            let client = tls.client.as_ref().map(|it| (&*it.cert_file, &*it.key_file));
+            Some(Tls::new(tls.ca_file.as_deref(), client)?)
+        }
+    };
+    Ok(Options {
+        tls,
+        username: endpoint.username.clone(),
+        password: endpoint.password.clone(),
+        db: i64::from(endpoint.db),
+        command_timeout: redis.command_timeout,
+        connect_timeout: redis.connect_timeout,
+        backoff: Limits { min: redis.backoff_min, max: redis.backoff_max },
+        max_in_flight: redis.max_in_flight,
+        max_payload: config.max_payload.bytes() + ENVELOPE,
+        probe_interval: Some(config.intervals.probe),
+        ..Options::new(target, config.namespace.as_str(), component, instance)
+    })
+}
+
+/// When the queue is too deep.
+pub(super) fn thresholds(config: &CommonConfig) -> Thresholds {
+    let queue = &config.queue;
+    Thresholds { warning: queue.warning, critical: queue.critical, recovery: queue.recovery }
+}
+
+/// A fault that only shows when the process starts.
+pub(super) fn fault(path: &str, message: &dyn std::fmt::Display) -> Fault {
+    Fault { path: path.to_owned(), message: message.to_string() }
+}

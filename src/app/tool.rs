@@ -1,0 +1,131 @@
+//! The operator's tool: `trunkline dev`, `publish`, `tail`, `config`.
+
+use std::process::ExitCode;
+
+use hyper::Method;
+use serde_json::{Value, json};
+
+use super::daemon::{refuse, surroundings};
+use super::dev;
+use crate::config::{self, EXIT_BAD_CONFIGURATION, Parsed, Publish, Tail, ToolCommand};
+use crate::http::client::{Client, ClientError, StreamEvent};
+use crate::model::Component;
+
+/// The whole life of the tool: 0 when it did what was asked, 64 when it was asked wrongly, 1
+/// when it could not.
+pub fn main() -> ExitCode {
+    match config::tool(std::env::args_os().skip(1), &surroundings()) {
+        Parsed::Print(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Parsed::Faults(faults) => refuse(Component::Tool, &faults, EXIT_BAD_CONFIGURATION),
+        Parsed::Run { run, warnings } => {
+            for warning in warnings {
+                eprintln!("trunkline: {warning}");
+            }
+            // One thread: `dev` must start its children from the thread that lives longest.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let done = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+                runtime.block_on(async {
+                    match run {
+                        ToolCommand::Dev(command) => dev::run(command).await,
+                        ToolCommand::Publish(command) => publish(command).await,
+                        ToolCommand::Tail(command) => tail(command).await,
+                    }
+                })
+            });
+            match done {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(problem) => {
+                    eprintln!("trunkline: {problem}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}
+
+async fn publish(command: Publish) -> Result<(), String> {
+    let Publish { server, channel, data, kind } = command;
+    let mut document = json!({ "channel": channel, "data": data });
+    if let Some(kind) = kind {
+        document["type"] = kind.into();
+    }
+    let client = Client::new(server.url().clone());
+    let answer = client.send(Method::POST, "/v1/notifications", &document).await.map_err(told)?;
+    println!("{} heard by {} server(s)", word(&answer["id"]), answer["receivers"]);
+    Ok(())
+}
+
+async fn tail(command: Tail) -> Result<(), String> {
+    let Tail { server, channels, json } = command;
+    let client = Client::new(server.url().clone());
+    let mut events = client.events(&stream_path(&channels)).await.map_err(told)?;
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event.map_err(told)?,
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        };
+        match event {
+            Some(StreamEvent { name, data }) if name == "notification" => {
+                println!("{}", if json { data } else { line(&data) });
+            }
+            Some(StreamEvent { name, data }) if name == "closing" => {
+                return Err(format!("the server is leaving: {data}"));
+            }
+            Some(_) => {}
+            None => return Err("the server ended the stream".to_owned()),
+        }
+    }
+}
+
+/// The stream of some channels.
+pub(super) fn stream_path(channels: &[String]) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(channels.iter().map(|channel| ("channel", channel)));
+    format!("/v1/stream?{}", query.finish())
+}
+
+/// A notification in one line for people: time, channel, type, and what it says.
+pub(super) fn line(notification: &str) -> String {
+    let Ok(it) = serde_json::from_str::<Value>(notification) else {
+        return notification.to_owned();
+    };
+    let clock = word(&it["time"]).get(11..19).unwrap_or_default().to_owned();
+    let said = match &it["data"] {
+        Value::String(text) => text.clone(),
+        Value::Object(data) if data.get("message").is_some_and(Value::is_string) => {
+            word(&data["message"])
+        }
+        other => other.to_string(),
+    };
+    format!("{clock}  {}  {}  {said}", word(&it["subject"]), word(&it["type"]))
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn told(error: ClientError) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_is_told_in_one_line() {
+        let notification = json!({ "time": "2026-11-23T10:20:30.123Z", "subject": "host", "type": "host.pulse",
+            "data": { "message": "load 0.4", "load1": 0.4 } });
+        assert_eq!(line(&notification.to_string()), "10:20:30  host  host.pulse  load 0.4");
+        assert_eq!(line("not json"), "not json");
+    }
+
+    #[test]
+    fn channels_are_escaped_in_the_query() {
+        let channels = ["a.b".to_owned(), "a&b=c".to_owned()];
+        assert_eq!(stream_path(&channels), "/v1/stream?channel=a.b&channel=a%26b%3Dc");
+    }
+}

@@ -1,0 +1,113 @@
+//! The commands, flags and help of the tool.
+
+use clap::{Arg, ArgAction, Command};
+
+use crate::config::flags::{HELP_WIDTH, config_arg, daemon_args, version};
+use crate::config::reader::setting;
+use crate::model::Component;
+
+/// The whole command line of `trunkline`.
+pub(super) fn command() -> Command {
+    Command::new("trunkline")
+        .about(
+            "One instrumented Redis connection per process, and a notification bridge that can \
+            see itself",
+        )
+        .version(version())
+        .no_binary_name(true)
+        .bin_name("trunkline")
+        .term_width(HELP_WIDTH)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .after_help("Example:\n  trunkline dev")
+        .subcommands([dev_command(), publish_command(), tail_command(), config_command()])
+}
+
+fn dev_command() -> Command {
+    Command::new("dev")
+        .about("Run Redis, a server and a worker on this machine, with a sample rule chain")
+        .long_about(
+            "Runs a private Redis, a server and a worker on this machine, with a sample rule chain fed by the machine's own \
+             telemetry. Ctrl-C stops everything and leaves nothing behind. REDIS_URL, REDIS_HOST and the like are ignored; \
+             TRUNKLINE_ENV=production is refused.",
+        )
+        .after_help("Example:\n  trunkline dev --for 30s --listen 127.0.0.1:8081")
+        .args([
+            option("redis-url", "URL", "Use this Redis instead of a private one".into()),
+            option("for", "DURATION", "End by itself after this time, such as 30s".into()),
+            switch("no-feed", "Leave out this machine's telemetry"),
+            option("listen", "ADDRESS", setting("TRUNKLINE_LISTEN").paragraph()).default_value("127.0.0.1:8080"),
+            option("admin-listen", "ADDRESS", "The server's metrics, health and status".into()).default_value("127.0.0.1:9464"),
+            option("worker-admin-listen", "ADDRESS", "The worker's metrics, health and status".into()).default_value("127.0.0.1:9465"),
+            switch("insecure", "Allow --listen outside loopback"),
+        ])
+}
+
+fn publish_command() -> Command {
+    Command::new("publish")
+        .about("Publish one notification through a server")
+        .after_help(
+            "Example:\n  trunkline publish alerts.door '{\"open\": true}' --type alert.door",
+        )
+        .args([
+            Arg::new("channel")
+                .value_name("CHANNEL")
+                .required(true)
+                .help("Channel, such as alerts.door"),
+            Arg::new("data")
+                .value_name("DATA")
+                .required(true)
+                .allow_hyphen_values(true)
+                .help("JSON, or plain text"),
+            option("type", "TYPE", "Type of the notification".into()),
+            server_arg(),
+        ])
+}
+
+fn tail_command() -> Command {
+    Command::new("tail")
+        .about("Print notifications as they arrive at a server")
+        .after_help("Example:\n  trunkline tail 'alerts.*' jobs --json")
+        .args([
+            Arg::new("channel")
+                .value_name("CHANNEL")
+                .required(true)
+                .num_args(1..)
+                .help("Channels, or prefix.* for all below a prefix"),
+            switch("json", "Print each notification as one line of JSON"),
+            server_arg(),
+        ])
+}
+
+fn config_command() -> Command {
+    let daemon = |name: &'static str, program, about: &'static str| {
+        Command::new(name).about(about).args(daemon_args(program))
+    };
+    Command::new("config")
+        .about("Show the effective configuration and where each value came from")
+        .after_help("Example:\n  trunkline config server --config trunkline.toml --check")
+        .disable_help_subcommand(true)
+        .args([
+            config_arg(),
+            switch("check", "Only say whether the configuration is good; exit code 64 if not")
+                .global(true),
+        ])
+        .subcommands([
+            daemon("server", Component::Server, "Of a server; takes all its flags"),
+            daemon("worker", Component::Worker, "Of a worker; takes all its flags"),
+        ])
+}
+
+fn option(name: &'static str, form: &'static str, help: String) -> Arg {
+    Arg::new(name).long(name).value_name(form).help(help)
+}
+
+fn switch(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+}
+
+fn server_arg() -> Arg {
+    let default = "[env: TRUNKLINE_SERVER] [default: http://127.0.0.1:8080]";
+    option("server", "URL", format!("{} {default}", setting("TRUNKLINE_SERVER").paragraph()))
+}

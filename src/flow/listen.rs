@@ -1,0 +1,113 @@
+//! A client begins to listen: it joins the hub, Redis confirms what it wants, then it hears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, join_all};
+use tokio_util::sync::CancellationToken;
+
+use crate::conn;
+use crate::hub::{Client, Hub, Limits, Refusal};
+use crate::model::{Subscription, Transport};
+
+/// What subscriptions are confirmed by: the subscriber connection.
+pub trait Upstream: Send + Sync + 'static {
+    /// Resolves when Redis has confirmed the subscription; asking twice is harmless.
+    fn subscribe<'a>(
+        &'a self,
+        subscription: &'a Subscription,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<(), conn::Error>>;
+
+    /// Nobody wants it any more. Neither waits nor fails.
+    fn unsubscribe(&self, subscription: &Subscription);
+}
+
+impl Upstream for conn::Subscriber {
+    fn subscribe<'a>(
+        &'a self,
+        subscription: &'a Subscription,
+        deadline: Duration,
+    ) -> BoxFuture<'a, Result<(), conn::Error>> {
+        Box::pin(conn::Subscriber::subscribe(self, subscription, deadline))
+    }
+
+    fn unsubscribe(&self, subscription: &Subscription) {
+        conn::Subscriber::unsubscribe(self, subscription);
+    }
+}
+
+/// Why a client may not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The hub does not admit it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The ACL of Redis refuses these.
+    #[error("the ACL of redis refuses {} subscriptions", .0.len())]
+    Denied(Vec<Subscription>),
+    /// Redis did not confirm in time, or cannot be asked.
+    #[error(transparent)]
+    Redis(conn::Error),
+}
+
+/// Lets clients in. Clones are the same.
+#[derive(Clone)]
+pub struct Listen {
+    hub: Hub,
+    upstream: Arc<dyn Upstream>,
+    deadline: Duration,
+}
+
+impl Listen {
+    /// A hub over `upstream`, which is asked to confirm within `deadline`.
+    pub fn new(limits: Limits, upstream: Arc<dyn Upstream>, deadline: Duration) -> Self {
+        let hub = Hub::new(limits, {
+            let upstream = Arc::clone(&upstream);
+            move |unwanted| upstream.unsubscribe(unwanted)
+        });
+        Self { hub, upstream, deadline }
+    }
+
+    /// The hub the clients join.
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// Admits a client and returns when Redis has confirmed everything it wants: what is
+    /// published from now on it hears. Dropped or failed, nothing of it stays.
+    pub async fn open(
+        &self,
+        transport: Transport,
+        subscriptions: &[Subscription],
+        cut: CancellationToken,
+    ) -> Result<Client, ListenError> {
+        let mut client = self.hub.join(transport, cut)?;
+        let wanted = client.want(subscriptions)?;
+        let asked = wanted.iter().map(|wanted| self.upstream.subscribe(wanted, self.deadline));
+        let (mut denied, mut failed) = (Vec::new(), None);
+        for (subscription, answer) in wanted.iter().zip(join_all(asked).await) {
+            match answer {
+                Ok(()) => {}
+                Err(conn::Error::Server { code: conn::Code::Noperm, .. }) => {
+                    denied.push(subscription.clone());
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            _ if !denied.is_empty() => Err(ListenError::Denied(denied)),
+            Some(error) => Err(ListenError::Redis(error)),
+            None => {
+                client.hear(&wanted);
+                Ok(client)
+            }
+        }
+    }
+
+    /// What the hub announced last, for a client that has just come.
+    pub fn announced(&self) -> Option<Bytes> {
+        self.hub.announced().map(|frame| frame.bytes().clone())
+    }
+}

@@ -1,0 +1,187 @@
+//! Path 2: a job becomes notifications.
+//!
+//! `queue/consumer → process → index → rules → conn/publisher → settle`. The job is settled
+//! after the last publish, so that a worker that dies in between leaves it to another; the
+//! notifications then go out again under the same ids.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::conn::{Error, Publisher, Sent};
+use crate::index::{ChainCache, Snapshot};
+use crate::model::{
+    DeadReason, Event, Notification, Origin, chain_notification_id, rfc3339_now, unix_ms,
+};
+use crate::queue::{Handler, Job, Verdict};
+use crate::rules::{ChainRun, Planned, Problem, RuleSet};
+use crate::telemetry::events::job::{RuleChainRejected, RuleEvaluated, RulesLoaded};
+use crate::telemetry::trace::{self, TraceContext, process_span, publish_span};
+
+/// Runs the rule chains over the event of each job and publishes what they ask for.
+pub struct Process {
+    chains: ChainCache,
+    publisher: Publisher,
+    /// `<namespace>:notify:`
+    channel_prefix: String,
+    compiled: Mutex<Option<Compiled>>,
+}
+
+#[derive(Clone)]
+struct Compiled {
+    of: Arc<Snapshot>,
+    rules: Arc<RuleSet>,
+}
+
+impl Process {
+    /// A handler over the chains of one namespace; `channel_prefix` comes before every channel.
+    pub fn new(chains: ChainCache, publisher: Publisher, channel_prefix: String) -> Self {
+        Self { chains, publisher, channel_prefix, compiled: Mutex::new(None) }
+    }
+
+    /// The chains as they are now, compiled once per change.
+    async fn rules(&self) -> Result<Arc<RuleSet>, Verdict> {
+        // Rules that cannot be known fresh are not used: the job waits, as in any outage.
+        let snapshot = self.chains.snapshot().await.map_err(|_| Verdict::RetryUncounted)?;
+        let known = self.compiled().clone();
+        if let Some(compiled) = known.filter(|compiled| Arc::ptr_eq(&compiled.of, &snapshot)) {
+            return Ok(compiled.rules);
+        }
+        let of = Arc::clone(&snapshot);
+        let compiling = move || {
+            let (rules, rejected) =
+                RuleSet::compile(of.chains.iter().map(|(id, json)| (id.as_str(), json)));
+            for chain in rejected {
+                RuleChainRejected { chain: &chain.id, faults: chain.faults.len() }.emit();
+            }
+            Arc::new(rules)
+        };
+        let rules = tokio::task::spawn_blocking(compiling)
+            .await
+            .map_err(|_| Verdict::Retry { reason: "the rules do not compile" })?;
+        let mut compiled = self.compiled();
+        // Several jobs may have found the change; one of them tells of it.
+        if compiled.as_ref().is_none_or(|compiled| !Arc::ptr_eq(&compiled.of, &snapshot)) {
+            RulesLoaded { chains: rules.len() }.emit();
+            *compiled = Some(Compiled { of: snapshot, rules: Arc::clone(&rules) });
+        }
+        Ok(rules)
+    }
+
+    fn compiled(&self) -> std::sync::MutexGuard<'_, Option<Compiled>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn publish(
+        &self,
+        cause: &Cause,
+        chain: &str,
+        planned: Planned,
+        context: Option<TraceContext>,
+    ) -> Result<(), Error> {
+        let span = publish_span(context);
+        let Planned { node_id, channel, kind, data } = planned;
+        let address = format!("{}{}", self.channel_prefix, channel.as_str());
+        let notification = Notification {
+            id: chain_notification_id(&cause.source, &cause.id, chain, &node_id),
+            kind,
+            source: format!("/rule-chains/{chain}"),
+            channel,
+            time: rfc3339_now(),
+            traceparent: span.traceparent().or_else(|| cause.traceparent.clone()),
+            data,
+            accepted_ms: Some(cause.accepted_ms),
+            published_ms: Some(unix_ms()),
+            origin: Origin::Trunkline,
+        };
+        let result = self.publisher.publish(&address, &notification.to_wire()).await;
+        if let Err(error) = &result {
+            span.failed(error.publish_reason().label());
+        }
+        result.map(|_receivers| ())
+    }
+
+    async fn publish_all(
+        &self,
+        cause: &Cause,
+        runs: Vec<ChainRun>,
+        context: Option<TraceContext>,
+    ) -> Verdict {
+        let mut broken: Vec<String> = Vec::new();
+        for run in runs {
+            if let Some(error) = run.error {
+                if error.problem == Problem::NoThread {
+                    return Verdict::Retry { reason: "no thread for the rules" };
+                }
+                broken.push(format!("chain `{}`, {error}", run.chain_id));
+            }
+            for planned in run.notifications {
+                match self.publish(cause, &run.chain_id, planned, context).await {
+                    Ok(()) => {}
+                    Err(error) if error.is_outage() => return Verdict::RetryUncounted,
+                    // It will be as large the next time.
+                    Err(error) if error.sent() == Sent::No => {
+                        broken.push(format!(
+                            "chain `{}`: {}",
+                            run.chain_id,
+                            error.publish_reason()
+                        ));
+                    }
+                    Err(error) => return Verdict::Retry { reason: error.publish_reason().label() },
+                }
+            }
+        }
+        if broken.is_empty() {
+            return Verdict::Done;
+        }
+        // The other chains have had their say; a rule that fails would fail again.
+        Verdict::Dead { reason: DeadReason::RuleError, detail: broken.join("; ") }
+    }
+}
+
+/// What a notification takes over from its event.
+struct Cause {
+    id: String,
+    source: String,
+    traceparent: Option<String>,
+    accepted_ms: u64,
+}
+
+impl Handler for Process {
+    async fn handle(&self, job: Job) -> Verdict {
+        let Ok(event) = Event::from_json(&job.body) else {
+            let detail = "the job's body is not a CloudEvent".to_owned();
+            return Verdict::Dead { reason: DeadReason::Malformed, detail };
+        };
+        let rules = match self.rules().await {
+            Ok(rules) => rules,
+            Err(verdict) => return verdict,
+        };
+        let span = process_span(trace::decide(job.traceparent.as_deref()), job.attempt);
+        let cause = Cause {
+            id: event.id().to_owned(),
+            source: event.source().to_owned(),
+            traceparent: job.traceparent,
+            accepted_ms: job.enqueued_ms,
+        };
+        let evaluating = tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
+            (rules.evaluate(&event), started.elapsed())
+        });
+        let Ok((runs, elapsed)) = evaluating.await else {
+            span.failed("panic");
+            return Verdict::Retry { reason: "the rules panicked" };
+        };
+        let share = elapsed / u32::try_from(runs.len().max(1)).unwrap_or(u32::MAX);
+        for run in &runs {
+            RuleEvaluated { outcome: run.outcome, elapsed: share }.emit();
+        }
+        let verdict = self.publish_all(&cause, runs, span.context()).await;
+        match &verdict {
+            Verdict::Done => {}
+            Verdict::Retry { reason } => span.failed(reason),
+            Verdict::RetryUncounted => span.failed("redis_unavailable"),
+            Verdict::Dead { reason, .. } => span.failed(reason.label()),
+        }
+        verdict
+    }
+}

@@ -1,0 +1,137 @@
+//! The admin listener: is it alive, is it ready, has it started, and what does it measure.
+//! Read only, and safe to ask at any rate: none of it asks Redis.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::body::Body;
+use super::problem::{Kind, Problem};
+use super::public::json_response;
+use super::serve::{Answer, Connection, catch_panic};
+use crate::health::{Monitor, Progress, Readiness, Report};
+use crate::model::{Check, Component, Label};
+use crate::telemetry::CONTENT_TYPE as METRICS_CONTENT_TYPE;
+
+type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// The doors of the admin listener.
+pub struct Admin {
+    component: Component,
+    progress: Progress,
+    monitor: Arc<Monitor>,
+    sources: Sources,
+    started: AtomicBool,
+}
+
+/// Where the admin listener learns what it tells. None of them may block for long.
+pub struct Sources {
+    /// Whether every connection's first dial has ended, one way or the other.
+    pub started: Ask<bool>,
+    /// The connections at this moment.
+    pub report: Ask<Report>,
+    /// The page of metrics.
+    pub metrics: Ask<BoxFuture<'static, String>>,
+}
+
+impl Admin {
+    /// The admin doors of a process.
+    pub fn new(
+        component: Component,
+        progress: Progress,
+        monitor: Arc<Monitor>,
+        sources: Sources,
+    ) -> Self {
+        Self { component, progress, monitor, sources, started: AtomicBool::new(false) }
+    }
+
+    async fn pass(&self, method: &Method, path: &str, query: &str) -> Response<Body> {
+        let known = ["/livez", "/readyz", "/startupz", "/metrics", "/status"];
+        if !known.contains(&path) {
+            let detail = format!("this listener has {}", known.join(", "));
+            return Problem::new(Kind::NotFound, detail).into_response();
+        }
+        if *method != Method::GET && *method != Method::HEAD {
+            return Problem::method_not_allowed("GET, HEAD").into_response();
+        }
+        let mut response = match path {
+            "/livez" => self.live(),
+            "/readyz" => self.ready(is_verbose(query)),
+            "/startupz" => self.startup(),
+            "/metrics" => self.metrics().await,
+            _ => self.status(),
+        };
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    fn live(&self) -> Response<Body> {
+        let stalled = self.progress.stalled(Instant::now());
+        let document = |stalled: Value| json!({ "live": stalled.is_null(), "stalled": stalled });
+        if stalled.is_empty() {
+            return json_response(StatusCode::OK, &document(Value::Null));
+        }
+        let late = stalled
+            .iter()
+            .map(|loop_| json!({ "loop": loop_.name, "silent_seconds": loop_.silent.as_secs() }));
+        json_response(StatusCode::SERVICE_UNAVAILABLE, &document(late.collect()))
+    }
+
+    fn ready(&self, verbose: bool) -> Response<Body> {
+        let Readiness { ready, missing } = self.monitor.readiness();
+        let names: Vec<_> = missing.iter().map(|check| check.label()).collect();
+        let mut document = json!({ "ready": ready, "missing": names });
+        if verbose {
+            let asked = Check::ALL.iter().filter(|check| check.legal(self.component));
+            let checks: Map<_, _> = asked
+                .map(|check| (check.label().to_owned(), Value::from(!missing.contains(check))))
+                .collect();
+            document["checks"] = checks.into();
+        }
+        let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        json_response(status, &document)
+    }
+
+    fn startup(&self) -> Response<Body> {
+        // Once started, always started: a later redial is no start.
+        let started = self.started.load(Ordering::Relaxed) || (self.sources.started)();
+        self.started.store(started, Ordering::Relaxed);
+        let status = if started { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        json_response(status, &json!({ "started": started }))
+    }
+
+    async fn metrics(&self) -> Response<Body> {
+        let page = (self.sources.metrics)().await;
+        let mut response = Response::new(Body::Whole(Bytes::from(page)));
+        let content_type = HeaderValue::from_static(METRICS_CONTENT_TYPE);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        response
+    }
+
+    fn status(&self) -> Response<Body> {
+        match serde_json::to_value((self.sources.report)()) {
+            Ok(report) => json_response(StatusCode::OK, &report),
+            Err(error) => Problem::new(Kind::Internal, error.to_string()).into_response(),
+        }
+    }
+}
+
+impl Answer for Admin {
+    async fn answer(&self, request: Request<Incoming>, _: &Connection) -> Response<Body> {
+        let query = request.uri().query().unwrap_or_default();
+        let answer = self.pass(request.method(), request.uri().path(), query);
+        catch_panic("admin request", answer).await
+    }
+}
+
+fn is_verbose(query: &str) -> bool {
+    url::form_urlencoded::parse(query.as_bytes())
+        .any(|(name, value)| name == "verbose" && value != "false" && value != "0")
+}

@@ -1,0 +1,59 @@
+//! The doors of the rule chains.
+
+use hyper::body::Incoming;
+use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+use super::body::Body;
+use super::intake;
+use super::problem::{Kind, Problem};
+use super::public::json_response;
+use crate::flow::chains::{Chains, ChainsError};
+
+/// A chain of 64 nodes with expressions of 4 KiB each fits.
+const MAX_CHAIN_BYTES: usize = 1024 * 1024;
+
+pub(super) async fn list(chains: &dyn Chains) -> Result<Response<Body>, Problem> {
+    let chains = chains.list().await.map_err(problem)?;
+    Ok(json_response(StatusCode::OK, &json!({ "chains": chains })))
+}
+
+pub(super) async fn get(chains: &dyn Chains, id: &str) -> Result<Response<Body>, Problem> {
+    let chain = chains.get(id).await.map_err(problem)?.ok_or_else(unknown)?;
+    Ok(json_response(StatusCode::OK, &chain))
+}
+
+pub(super) async fn put(
+    chains: &dyn Chains,
+    id: &str,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Problem> {
+    let document = intake::read_json(&parts.headers, body, MAX_CHAIN_BYTES).await?;
+    let stored = chains.put(id, document).await.map_err(problem)?;
+    let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(json_response(status, &stored.chain))
+}
+
+pub(super) async fn delete(chains: &dyn Chains, id: &str) -> Result<Response<Body>, Problem> {
+    if !chains.delete(id).await.map_err(problem)? {
+        return Err(unknown());
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+fn unknown() -> Problem {
+    Problem::new(Kind::NotFound, "there is no rule chain of this id")
+}
+
+fn problem(error: ChainsError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ChainsError::Invalid(faults) => Problem::invalid(faults),
+        ChainsError::Unavailable(_) => Problem::new(Kind::RedisUnavailable, detail),
+        ChainsError::Unknown(_) => Problem::new(Kind::OutcomeUnknown, detail),
+    }
+}

@@ -1,0 +1,100 @@
+//! From a method and a path to a door. The table is [`Endpoint`]: what is not in it does not exist.
+
+use hyper::Method;
+
+use crate::model::{Endpoint, Label};
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Route<'a> {
+    /// A door, with the `{id}` of its path.
+    To(Endpoint, &'a str),
+    /// The path exists and was asked what it allows.
+    Options(Vec<&'static str>),
+    /// The path exists and allows these methods.
+    MethodNotAllowed(Vec<&'static str>),
+    /// No such path.
+    NotFound,
+}
+
+/// Finds the door. `HEAD` goes where `GET` goes, but not to a stream, which would never end.
+pub(super) fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
+    let mut allowed = Vec::new();
+    let doors = Endpoint::ALL.iter().copied();
+    for endpoint in doors.filter(|door| *door != Endpoint::Unmatched) {
+        let Some(id) = matches(endpoint.route(), path) else { continue };
+        let is_head = *method == Method::HEAD && endpoint.method() == "GET";
+        if method.as_str() == endpoint.method() || (is_head && endpoint != Endpoint::Stream) {
+            return Route::To(endpoint, id);
+        }
+        allowed.push(endpoint.method());
+        if endpoint.method() == "GET" && endpoint != Endpoint::Stream {
+            allowed.push("HEAD");
+        }
+    }
+    if allowed.is_empty() {
+        return Route::NotFound;
+    }
+    allowed.push("OPTIONS");
+    if *method == Method::OPTIONS {
+        Route::Options(allowed)
+    } else {
+        Route::MethodNotAllowed(allowed)
+    }
+}
+
+fn matches<'a>(template: &str, path: &'a str) -> Option<&'a str> {
+    match template.strip_suffix("{id}") {
+        Some(stem) => path.strip_prefix(stem).filter(|id| !id.is_empty() && !id.contains('/')),
+        None => (path == template).then_some(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_door_is_found_by_its_own_method_and_path() {
+        for endpoint in Endpoint::ALL.iter().copied().filter(|door| *door != Endpoint::Unmatched) {
+            let path = endpoint.route().replace("{id}", "overheat");
+            let method = endpoint.method().parse().unwrap();
+            let id = if path == endpoint.route() { "" } else { "overheat" };
+            assert_eq!(route(&method, &path), Route::To(endpoint, id));
+        }
+    }
+
+    #[test]
+    fn paths_that_only_look_alike_do_not_exist() {
+        for path in [
+            "",
+            "//",
+            "/v1",
+            "/v1/events/",
+            "/V1/events",
+            "/v1/rule-chains/",
+            "/v1/rule-chains/a/b",
+            "unmatched",
+        ] {
+            assert_eq!(route(&Method::GET, path), Route::NotFound, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_method_is_told_the_right_ones() {
+        let allowed = vec!["POST", "OPTIONS"];
+        assert_eq!(route(&Method::GET, "/v1/events"), Route::MethodNotAllowed(allowed.clone()));
+        assert_eq!(route(&Method::OPTIONS, "/v1/events"), Route::Options(allowed));
+        let Route::MethodNotAllowed(allowed) = route(&Method::PATCH, "/v1/rule-chains/a") else {
+            panic!("PATCH goes nowhere")
+        };
+        assert_eq!(allowed, ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"]);
+    }
+
+    #[test]
+    fn head_goes_where_get_goes_except_to_a_stream() {
+        assert_eq!(route(&Method::HEAD, "/"), Route::To(Endpoint::Page, ""));
+        let allowed = vec!["GET", "OPTIONS"];
+        assert_eq!(route(&Method::HEAD, "/v1/stream"), Route::MethodNotAllowed(allowed));
+    }
+}

@@ -1,0 +1,82 @@
+use super::*;
+use crate::health::{Facts, Monitor, ProbeFacts, Progress, Report, SubscriptionFacts, started};
+use crate::http::admin::{Admin, Sources};
+use crate::model::{ConnectionState, Role};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+struct Desk {
+    address: SocketAddr,
+    ready: Arc<AtomicBool>,
+    progress: Progress,
+}
+
+impl Desk {
+    fn start() -> Self {
+        let nowhere = Target::Unix("/nonexistent/redis.sock".into());
+        let options = Options::new(nowhere, "test", Component::Worker, "here");
+        let owner = Arc::new(Owner::new(options, &Budget::of(Component::Worker)).unwrap());
+        let (progress, ready) = (Progress::default(), Arc::new(AtomicBool::new(false)));
+        let monitor = Monitor::new({
+            let ready = ready.clone();
+            move || Facts {
+                component: Component::Worker,
+                connections: match ready.load(Ordering::Relaxed) {
+                    true => vec![(Role::Shared, ConnectionState::Ready)],
+                    false => vec![],
+                },
+                subscriptions: SubscriptionFacts::default(),
+                probe: ProbeFacts { age: None, limit: PATIENCE },
+                draining: false,
+            }
+        });
+        let sources = Sources {
+            started: Box::new({
+                let owner = owner.clone();
+                move || started(&owner)
+            }),
+            report: Box::new(move || Report::new(Component::Worker, "here", &owner)),
+            metrics: Box::new(|| Box::pin(async { "up 1\n".to_owned() })),
+        };
+        let admin = Admin::new(Component::Worker, progress.clone(), Arc::new(monitor), sources);
+        let (address, _, _) = serve(admin, 10);
+        Self { address, ready, progress }
+    }
+
+    async fn ask(&self, request: &str) -> Reply {
+        Peer::connect(self.address).await.ask(request).await
+    }
+}
+
+#[tokio::test]
+async fn readiness_lists_what_is_missing() {
+    let desk = Desk::start();
+    let reply = desk.ask("GET /readyz").await;
+    assert_eq!((reply.status, &reply.json()["missing"][0]), (503, &"shared".into()));
+    desk.ready.store(true, Ordering::Relaxed);
+    let reply = desk.ask("GET /readyz?verbose").await;
+    let checks = serde_json::json!({ "shared": true, "drain": true });
+    assert_eq!((reply.status, &reply.json()["checks"]), (200, &checks));
+}
+
+#[tokio::test]
+async fn liveness_is_about_loops_and_never_about_redis() {
+    let desk = Desk::start();
+    assert_eq!(desk.ask("GET /livez").await.status, 200);
+    desk.progress.watch_others("supervisors", || Duration::from_secs(31));
+    let reply = desk.ask("GET /livez").await;
+    assert_eq!(reply.status, 503);
+    assert_eq!(reply.json()["stalled"][0]["loop"], "supervisors");
+}
+
+#[tokio::test]
+async fn the_status_and_the_metrics_can_be_read_and_nothing_can_be_changed() {
+    let desk = Desk::start();
+    let status = desk.ask("GET /status").await.json();
+    assert_eq!((&status["instance"], &status["budget"]), (&"here".into(), &1.into()));
+    let connection = &status["connections"][0];
+    assert_eq!((&connection["state"], &connection["expected"]), (&"idle".into(), &1.into()));
+    assert_eq!(desk.ask("GET /metrics").await.body, b"up 1\n");
+    assert_eq!(desk.ask("GET /startupz").await.status, 503);
+    assert_eq!(desk.ask("POST /status").await.problem().0, 405);
+    assert_eq!(desk.ask("GET /").await.problem().0, 404);
+}

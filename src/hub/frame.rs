@@ -1,0 +1,128 @@
+//! A notification as bytes. Each transport encodes it once, however many clients hear it.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::model::{Notification, Transport};
+
+/// Bytes ready for a client's socket, shared by all clients of a transport.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    bytes: Bytes,
+    content: Content,
+}
+
+/// What a frame carries. Only notifications are counted, from queue to socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Notification { accepted_ms: Option<u64> },
+    Announcement,
+}
+
+impl Frame {
+    /// Something this server says about itself.
+    pub fn announcement(bytes: Bytes) -> Self {
+        Self { bytes, content: Content::Announcement }
+    }
+
+    /// The bytes as they go to the socket.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Whether it carries a notification.
+    pub(super) fn is_notification(&self) -> bool {
+        matches!(self.content, Content::Notification { .. })
+    }
+
+    /// When the notification was accepted by Trunkline, in Unix milliseconds; a foreign one
+    /// never was.
+    pub(super) fn accepted_ms(&self) -> Option<u64> {
+        match self.content {
+            Content::Notification { accepted_ms } => accepted_ms,
+            Content::Announcement => None,
+        }
+    }
+
+    /// The same frame, of which only the bytes from `at` on are left to be written.
+    pub(super) fn advance(&mut self, at: usize) {
+        bytes::Buf::advance(&mut self.bytes, at);
+    }
+}
+
+/// A notification on its way to clients; encoded for a transport when its first client comes.
+#[derive(Debug)]
+pub struct Encoded {
+    json: Vec<u8>,
+    accepted_ms: Option<u64>,
+    sse: Option<Bytes>,
+    ws: Option<Bytes>,
+}
+
+impl Encoded {
+    /// Encodes the CloudEvent that every client sees.
+    pub fn new(notification: &Notification) -> Self {
+        let accepted_ms = notification.accepted_ms;
+        Self { json: notification.to_client_json(), accepted_ms, sse: None, ws: None }
+    }
+
+    /// The frame for one transport.
+    pub fn frame(&mut self, transport: Transport) -> Frame {
+        let json = &self.json;
+        let bytes = match transport {
+            Transport::Sse => self.sse.get_or_insert_with(|| sse_event("notification", json)),
+            Transport::Ws => self.ws.get_or_insert_with(|| ws_message("notification", json)),
+        };
+        Frame {
+            bytes: bytes.clone(),
+            content: Content::Notification { accepted_ms: self.accepted_ms },
+        }
+    }
+}
+
+/// One server-sent event. `json` is compact JSON, which never holds a line break.
+pub fn sse_event(name: &str, json: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(name.len() + json.len() + 16);
+    for part in [b"event: ", name.as_bytes(), b"\ndata: ", json, b"\n\n"] {
+        bytes.put_slice(part);
+    }
+    bytes.freeze()
+}
+
+/// The text of one WebSocket message: an object with one member.
+fn ws_message(name: &str, json: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(name.len() + json.len() + 5);
+    for part in [b"{\"", name.as_bytes(), b"\":", json, b"}"] {
+        bytes.put_slice(part);
+    }
+    bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ChannelName;
+
+    #[test]
+    fn a_notification_is_one_event_on_one_line_and_is_encoded_once() {
+        let channel = ChannelName::parse("door").unwrap();
+        let foreign = Notification::from_wire(&channel, b"\"two\\nlines\"").unwrap();
+        let mut encoded = Encoded::new(&foreign);
+        let (first, second) = (encoded.frame(Transport::Sse), encoded.frame(Transport::Sse));
+        assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
+        let text = std::str::from_utf8(first.bytes()).unwrap();
+        let data = text.strip_prefix("event: notification\ndata: ").unwrap();
+        let json = data.strip_suffix("\n\n").unwrap();
+        assert!(!json.contains(['\n', '\r']));
+        let event: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(event["data"], "two\nlines");
+    }
+
+    #[test]
+    fn a_websocket_message_wraps_the_same_document() {
+        let channel = ChannelName::parse("door").unwrap();
+        let foreign = Notification::from_wire(&channel, b"7").unwrap();
+        let frame = Encoded::new(&foreign).frame(Transport::Ws);
+        let message: serde_json::Value = serde_json::from_slice(frame.bytes()).unwrap();
+        assert_eq!(message["notification"]["data"], 7);
+    }
+}

@@ -1,0 +1,219 @@
+//! What waits for one client. Whoever pushes never waits; a client that falls behind its
+//! bound is closed as slow.
+//!
+//! A notification is *enqueued* when it enters, *delivered* when the kernel took its last
+//! byte, and otherwise *dropped* for the reason the client was closed. Its account travels
+//! with it, in a [`Batch`] even through the HTTP library's own write buffer, so at any moment
+//! enqueued = delivered + dropped + waiting.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Buf;
+use tokio_util::sync::CancellationToken;
+
+use super::frame::Frame;
+use crate::model::{ClientClose, Transport};
+use crate::telemetry::events::client::{ClientJoined, Enqueued};
+
+/// Frames in one batch: hyper hands at most 64 slices to one `writev`, and the chunk's own
+/// framing takes some.
+const MAX_BATCH: usize = 60;
+
+/// How much may wait for one client.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Frames.
+    pub messages: usize,
+    /// Bytes of frames. A single frame may exceed it.
+    pub bytes: usize,
+}
+
+/// The queue between the hub and one client's socket.
+pub struct Outbox {
+    transport: Transport,
+    bounds: Bounds,
+    state: Mutex<State>,
+    /// Cancelled when the client is found slow: its socket no longer takes anything, so
+    /// asking the stream to end would wait for ever.
+    cut: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    /// From the first confirmed subscription until the client leaves.
+    presence: Option<ClientJoined>,
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    closed: Option<ClientClose>,
+    reader: Option<Waker>,
+}
+
+struct Waiting {
+    frame: Frame,
+    /// A notification's account; an announcement has none.
+    account: Option<Enqueued>,
+}
+
+/// What the transport has to write next.
+pub enum Taken {
+    /// Everything that queued up meanwhile, up to a bound.
+    Batch(Batch),
+    /// Nothing will follow: say goodbye.
+    Closed(ClientClose),
+}
+
+impl Outbox {
+    /// An empty outbox. `cut` is cancelled when the client is closed as slow.
+    pub fn new(transport: Transport, bounds: Bounds, cut: CancellationToken) -> Arc<Self> {
+        Arc::new(Self { transport, bounds, state: Mutex::default(), cut })
+    }
+
+    /// How the client listens.
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// The client listens from now on, and counts as connected.
+    pub(super) fn open(&self) {
+        let mut state = self.lock();
+        if state.presence.is_none() && state.closed.is_none() {
+            state.presence = Some(ClientJoined::emit(self.transport));
+        }
+    }
+
+    /// Puts a frame last. A client that has no room is closed as slow, and what waited for
+    /// it is dropped. Before it listens and after it was closed nothing enters.
+    pub fn push(&self, frame: Frame) {
+        let mut state = self.lock();
+        let Some(presence) = state.presence.as_ref().filter(|_| state.closed.is_none()) else {
+            return;
+        };
+        let account = frame.is_notification().then(|| presence.enqueued());
+        let length = frame.bytes().len();
+        let fits = state.waiting.len() < self.bounds.messages
+            && (state.waiting.is_empty() || state.bytes + length <= self.bounds.bytes);
+        state.bytes += length;
+        state.waiting.push_back(Waiting { frame, account });
+        if !fits {
+            end(&mut state, ClientClose::Slow);
+            self.cut.cancel();
+        }
+        wake(state);
+    }
+
+    /// Closes the outbox; the first reason stands. At shutdown the client still gets what
+    /// waits, otherwise that is dropped.
+    pub fn close(&self, reason: ClientClose) {
+        let mut state = self.lock();
+        if state.closed.is_none() {
+            end(&mut state, reason);
+            wake(state);
+        }
+    }
+
+    /// The client is gone: drops what still waits, and its presence.
+    pub(super) fn abandon(&self) {
+        let mut state = self.lock();
+        if state.closed.is_none() {
+            end(&mut state, ClientClose::Client);
+        }
+        state.waiting.clear();
+        state.presence = None;
+    }
+
+    /// Takes what waits, or registers the task to be woken when something does.
+    pub fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Taken> {
+        let mut state = self.lock();
+        if state.waiting.is_empty() {
+            return match state.closed {
+                Some(reason) => Poll::Ready(Taken::Closed(reason)),
+                None => {
+                    match &mut state.reader {
+                        Some(reader) => reader.clone_from(cx.waker()),
+                        none => *none = Some(cx.waker().clone()),
+                    }
+                    Poll::Pending
+                }
+            };
+        }
+        let frames = if state.waiting.len() <= MAX_BATCH {
+            std::mem::take(&mut state.waiting)
+        } else {
+            state.waiting.drain(..MAX_BATCH).collect()
+        };
+        let remaining = frames.iter().map(|waiting| waiting.frame.bytes().len()).sum();
+        state.bytes -= remaining;
+        Poll::Ready(Taken::Batch(Batch { frames, remaining }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every section under this lock leaves the state whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn end(state: &mut State, reason: ClientClose) {
+    state.closed = Some(reason);
+    if let Some(presence) = &state.presence {
+        presence.closing(reason);
+    }
+    if reason != ClientClose::Shutdown {
+        state.waiting.clear();
+        state.bytes = 0;
+    }
+}
+
+/// Wakes the reader after the lock is free again.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let reader = state.reader.take();
+    drop(state);
+    if let Some(reader) = reader {
+        reader.wake();
+    }
+}
+
+/// Frames on their way into the socket, as one buffer. A frame counts as delivered when its
+/// last byte was taken; what is left when the batch is dropped counts as dropped.
+pub struct Batch {
+    frames: VecDeque<Waiting>,
+    remaining: usize,
+}
+
+impl Buf for Batch {
+    fn remaining(&self) -> usize {
+        self.remaining
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.frames.front().map_or(&[], |front| front.frame.bytes())
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let filled = self.frames.iter().zip(slices);
+        filled.map(|(waiting, slice)| *slice = IoSlice::new(waiting.frame.bytes())).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        assert!(count <= self.remaining, "cannot advance past the end of a batch");
+        self.remaining -= count;
+        while let Some(mut front) = self.frames.pop_front() {
+            let length = front.frame.bytes().len();
+            if count < length {
+                front.frame.advance(count);
+                self.frames.push_front(front);
+                return;
+            }
+            count -= length;
+            if let Some(account) = front.account {
+                account.delivered(front.frame.accepted_ms());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

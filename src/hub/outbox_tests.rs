@@ -1,0 +1,127 @@
+use super::*;
+use bytes::Bytes;
+use futures_util::task::noop_waker;
+
+fn outbox(messages: usize, bytes: usize) -> (Outbox, CancellationToken) {
+    let cut = CancellationToken::new();
+    let outbox = Outbox::new(Transport::Sse, Bounds { messages, bytes }, cut.clone());
+    let outbox = Arc::into_inner(outbox).unwrap();
+    outbox.open();
+    (outbox, cut)
+}
+fn push(outbox: &Outbox, text: &'static str) {
+    outbox.push(Frame::announcement(Bytes::from_static(text.as_bytes())));
+}
+fn take(outbox: &Outbox) -> Poll<Taken> {
+    outbox.poll_take(&mut Context::from_waker(&noop_waker()))
+}
+fn batch(outbox: &Outbox) -> Batch {
+    match take(outbox) {
+        Poll::Ready(Taken::Batch(batch)) => batch,
+        Poll::Ready(Taken::Closed(reason)) => panic!("closed: {reason}"),
+        Poll::Pending => panic!("nothing waits"),
+    }
+}
+fn closed(outbox: &Outbox) -> Option<ClientClose> {
+    match take(outbox) {
+        Poll::Ready(Taken::Closed(reason)) => Some(reason),
+        _ => None,
+    }
+}
+
+#[test]
+fn what_queued_up_meanwhile_leaves_as_one_batch_in_order() {
+    let (outbox, _) = outbox(9, 99);
+    ["one", "two", "three"].iter().for_each(|text| push(&outbox, text));
+    let mut batch = batch(&outbox);
+    let mut slices = [IoSlice::new(&[]); 8];
+    assert_eq!(batch.chunks_vectored(&mut slices), 3);
+    assert_eq!(batch.copy_to_bytes(batch.remaining()), "onetwothree");
+    assert!(take(&outbox).is_pending());
+}
+
+#[test]
+fn a_socket_may_take_a_batch_in_pieces_of_any_size() {
+    for piece in 1..=11 {
+        let (outbox, _) = outbox(9, 99);
+        ["one", "two", "three"].iter().for_each(|text| push(&outbox, text));
+        let (mut batch, mut written) = (batch(&outbox), Vec::new());
+        while batch.has_remaining() {
+            let taken = piece.min(batch.chunk().len());
+            written.extend_from_slice(&batch.chunk()[..taken]);
+            batch.advance(taken);
+        }
+        assert_eq!(written, b"onetwothree");
+    }
+}
+
+#[test]
+fn a_batch_is_bounded_and_the_rest_waits_for_the_next() {
+    let (outbox, _) = outbox(MAX_BATCH + 1, 9_999);
+    (0..=MAX_BATCH).for_each(|_| push(&outbox, "x"));
+    assert_eq!(batch(&outbox).remaining(), MAX_BATCH);
+    assert_eq!(batch(&outbox).remaining(), 1);
+}
+
+#[test]
+fn one_message_too_many_closes_the_client_as_slow_and_frees_its_memory() {
+    let (outbox, cut) = outbox(2, 99);
+    ["a", "b"].iter().for_each(|text| push(&outbox, text));
+    assert!(!cut.is_cancelled());
+    push(&outbox, "c");
+    assert!(cut.is_cancelled());
+    assert_eq!(closed(&outbox), Some(ClientClose::Slow));
+    assert!(outbox.lock().waiting.is_empty());
+}
+
+#[test]
+fn one_byte_too_many_closes_the_client_as_slow() {
+    let (outbox, _) = outbox(9, 4);
+    ["ab", "cd"].iter().for_each(|text| push(&outbox, text));
+    batch(&outbox);
+    ["ab", "cd", "e"].iter().for_each(|text| push(&outbox, text));
+    assert_eq!(closed(&outbox), Some(ClientClose::Slow));
+}
+
+#[test]
+fn a_single_frame_larger_than_the_bound_still_passes() {
+    let (outbox, _) = outbox(9, 2);
+    push(&outbox, "large");
+    assert_eq!(batch(&outbox).remaining(), 5);
+}
+
+#[test]
+fn at_shutdown_the_client_gets_what_waits_and_then_the_reason() {
+    let (outbox, cut) = outbox(9, 99);
+    push(&outbox, "last words");
+    outbox.close(ClientClose::Shutdown);
+    outbox.close(ClientClose::Error);
+    push(&outbox, "too late");
+    assert_eq!(batch(&outbox).remaining(), 10);
+    assert_eq!(closed(&outbox), Some(ClientClose::Shutdown));
+    assert!(!cut.is_cancelled());
+}
+
+#[tokio::test]
+async fn a_waiting_reader_is_woken_by_a_frame_and_by_the_close() {
+    let (outbox, _) = outbox(9, 99);
+    let outbox = Arc::new(outbox);
+    let reader = tokio::spawn({
+        let outbox = Arc::clone(&outbox);
+        async move {
+            let mut taken = 0;
+            loop {
+                match std::future::poll_fn(|cx| outbox.poll_take(cx)).await {
+                    Taken::Batch(batch) => taken += batch.remaining(),
+                    Taken::Closed(_) => return taken,
+                }
+            }
+        }
+    });
+    tokio::task::yield_now().await;
+    push(&outbox, "news");
+    tokio::task::yield_now().await;
+    outbox.close(ClientClose::Shutdown);
+    let taken = tokio::time::timeout(std::time::Duration::from_secs(5), reader).await;
+    assert_eq!(taken.unwrap().unwrap(), 4);
+}

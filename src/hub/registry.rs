@@ -1,0 +1,185 @@
+//! Who hears what: pure bookkeeping, no clock, no socket.
+//!
+//! A subscription is *wanted* from the moment a client asks for it, which is what this server
+//! must be subscribed to in Redis, and *heard* by a client once Redis has confirmed it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Refusal;
+use super::outbox::Outbox;
+use crate::model::{ChannelName, Subscription};
+
+/// A client of this server, by the order of arrival.
+pub(super) type ClientId = u64;
+
+#[derive(Default)]
+pub(super) struct Registry {
+    topics: HashMap<Subscription, Topic>,
+    prefixes: usize,
+}
+
+#[derive(Default)]
+struct Topic {
+    wanted: usize,
+    hearers: BTreeMap<ClientId, Arc<Outbox>>,
+}
+
+impl Registry {
+    /// One more client wants these; all of them or, when refused, none.
+    pub(super) fn want(
+        &mut self,
+        subscriptions: &[Subscription],
+        max_prefixes: usize,
+    ) -> Result<(), Refusal> {
+        let fresh = |wanted: &&Subscription| {
+            matches!(wanted, Subscription::Prefix(_)) && !self.topics.contains_key(wanted)
+        };
+        let fresh = subscriptions.iter().filter(fresh).count();
+        if fresh > 0 && self.prefixes + fresh > max_prefixes {
+            return Err(Refusal::TooManyPrefixes { limit: max_prefixes });
+        }
+        self.prefixes += fresh;
+        for subscription in subscriptions {
+            self.topics.entry(subscription.clone()).or_default().wanted += 1;
+        }
+        Ok(())
+    }
+
+    /// Redis confirmed what this client wants.
+    pub(super) fn hear(&mut self, id: ClientId, outbox: &Arc<Outbox>, heard: &[Subscription]) {
+        for subscription in heard {
+            if let Some(topic) = self.topics.get_mut(subscription) {
+                topic.hearers.insert(id, Arc::clone(outbox));
+            }
+        }
+    }
+
+    /// One client less wants these. Says which of them nobody wants any more.
+    pub(super) fn forget<'a>(
+        &mut self,
+        id: ClientId,
+        subscriptions: &'a [Subscription],
+    ) -> Vec<&'a Subscription> {
+        let mut orphaned = Vec::new();
+        for subscription in subscriptions {
+            let Some(topic) = self.topics.get_mut(subscription) else { continue };
+            topic.hearers.remove(&id);
+            topic.wanted -= 1;
+            if topic.wanted == 0 {
+                self.topics.remove(subscription);
+                self.prefixes -= usize::from(matches!(subscription, Subscription::Prefix(_)));
+                orphaned.push(subscription);
+            }
+        }
+        orphaned
+    }
+
+    /// Redis sends a notification once for each subscription of ours that matches it. This
+    /// copy is for the clients that hear `came_by` and were not already meant by an earlier
+    /// copy: the exact name comes first, then the prefixes from short to long. So a client
+    /// whose subscriptions overlap hears it once. `None` when nobody hears `came_by`.
+    pub(super) fn audience(
+        &self,
+        came_by: &Subscription,
+        channel: &ChannelName,
+    ) -> Option<impl Iterator<Item = &Arc<Outbox>>> {
+        let topic = self.topics.get(came_by).filter(|topic| !topic.hearers.is_empty())?;
+        let earlier: Vec<&Topic> = match came_by {
+            Subscription::Exact(_) => Vec::new(),
+            Subscription::Prefix(prefix) => self.earlier(prefix, channel),
+        };
+        let is_first = move |id| !earlier.iter().any(|topic| topic.hearers.contains_key(id));
+        Some(topic.hearers.iter().filter(move |(id, _)| is_first(id)).map(|(_, outbox)| outbox))
+    }
+
+    /// The subscriptions with hearers whose copies come before that of `prefix`.
+    fn earlier(&self, prefix: &str, channel: &ChannelName) -> Vec<&Topic> {
+        let shorter = prefix.match_indices('.').map(|(dot, _)| &prefix[..=dot]);
+        let shorter = shorter.filter(|candidate| candidate.len() < prefix.len());
+        std::iter::once(Subscription::Exact(channel.clone()))
+            .chain(shorter.map(|candidate| Subscription::Prefix(candidate.to_owned())))
+            .filter_map(|earlier| self.topics.get(&earlier))
+            .filter(|topic| !topic.hearers.is_empty())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Bounds;
+    use crate::model::Transport;
+    use proptest::prelude::*;
+    use tokio_util::sync::CancellationToken;
+
+    fn outbox() -> Arc<Outbox> {
+        let bounds = Bounds { messages: 1, bytes: 1 };
+        Outbox::new(Transport::Sse, bounds, CancellationToken::new())
+    }
+    fn all(texts: &[&str]) -> Vec<Subscription> {
+        texts.iter().map(|text| Subscription::parse(text).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_last_of_its_clients_takes_a_subscription_along() {
+        let mut registry = Registry::default();
+        let (both, one) = (all(&["a", "b.*"]), all(&["a"]));
+        registry.want(&both, 9).unwrap();
+        registry.want(&one, 9).unwrap();
+        assert_eq!(registry.forget(1, &both), [&both[1]]);
+        assert_eq!(registry.forget(2, &one), [&one[0]]);
+        assert!(registry.topics.is_empty() && registry.prefixes == 0);
+    }
+
+    #[test]
+    fn a_prefix_over_the_limit_is_refused_and_nothing_of_the_request_stays() {
+        let mut registry = Registry::default();
+        registry.want(&all(&["a.*"]), 2).unwrap();
+        let refusal = registry.want(&all(&["x", "b.*", "c.*"]), 2).unwrap_err();
+        assert_eq!(refusal, Refusal::TooManyPrefixes { limit: 2 });
+        assert_eq!(registry.topics.len(), 1);
+        registry.want(&all(&["x", "b.*", "a.*"]), 2).unwrap();
+    }
+
+    #[test]
+    fn what_is_wanted_and_not_yet_confirmed_is_not_heard() {
+        let mut registry = Registry::default();
+        let wanted = all(&["a"]);
+        registry.want(&wanted, 9).unwrap();
+        let channel = ChannelName::parse("a").unwrap();
+        assert!(registry.audience(&wanted[0], &channel).is_none());
+        registry.hear(1, &outbox(), &wanted);
+        assert_eq!(registry.audience(&wanted[0], &channel).unwrap().count(), 1);
+    }
+
+    proptest! {
+        /// Redis sends one copy for each subscription of the server that matches.
+        #[test]
+        fn a_client_hears_a_notification_once_if_any_subscription_of_its_own_matches(
+            clients in prop::collection::vec(prop::sample::subsequence(
+                vec!["a.b.c", "a.*", "a.b.*", "a.b.c.*", "a.b", "b.*"], 1..6), 1..5),
+            name in prop::sample::select(vec!["a.b.c", "a.b", "a.b.c.d", "a.x", "b.b", "z"]),
+        ) {
+            let channel = ChannelName::parse(name).unwrap();
+            let mut registry = Registry::default();
+            let outboxes: Vec<_> = clients.iter().map(|_| outbox()).collect();
+            for (id, subscriptions) in clients.iter().enumerate() {
+                let subscriptions = all(subscriptions);
+                registry.want(&subscriptions, 99).unwrap();
+                registry.hear(id as ClientId, &outboxes[id], &subscriptions);
+            }
+            let copies: Vec<_> =
+                registry.topics.keys().filter(|wanted| wanted.matches(&channel)).collect();
+            for (id, outbox) in outboxes.iter().enumerate() {
+                let heard: usize = copies
+                    .iter()
+                    .filter_map(|came_by| registry.audience(came_by, &channel))
+                    .map(|audience| audience.filter(|hearer| Arc::ptr_eq(hearer, outbox)).count())
+                    .sum();
+                let meant = all(&clients[id]).iter().any(|wanted| wanted.matches(&channel));
+                prop_assert_eq!(heard, usize::from(meant));
+            }
+        }
+    }
+}

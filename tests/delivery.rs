@@ -1,0 +1,100 @@
+//! What becomes of notifications in clients' queues, seen on the page of metrics. The recorder is
+//! global, so all of it is one test.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Buf;
+use futures_util::task::noop_waker;
+use tokio_util::sync::CancellationToken;
+use trunkline::hub::{Batch, Bounds, Client, Encoded, Hub, Limits, Taken};
+use trunkline::model::*;
+use trunkline::telemetry::{LogFormat, Telemetry, TelemetryOptions};
+
+const ROOM: usize = 4;
+
+fn listen(hub: &Hub) -> Client {
+    let mut client = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
+    let wanted = client.want(&[Subscription::parse("door").unwrap()]).unwrap();
+    client.hear(&wanted);
+    client
+}
+
+fn publish(hub: &Hub, times: usize) {
+    let channel = ChannelName::parse("door").unwrap();
+    let came_by = Subscription::Exact(channel.clone());
+    for _ in 0..times {
+        let notification = Notification::from_wire(&channel, b"1").unwrap();
+        hub.dispatch(&came_by, &channel, &mut Encoded::new(&notification)).unwrap();
+    }
+}
+
+fn take(client: &Client) -> Batch {
+    match client.outbox().poll_take(&mut Context::from_waker(&noop_waker())) {
+        Poll::Ready(Taken::Batch(batch)) => batch,
+        _ => panic!("nothing waits"),
+    }
+}
+
+/// The sum over the series of a metric whose labels contain `labels`, on a page rendered now.
+async fn sum(telemetry: &Telemetry, metric: &str, labels: &str) -> u64 {
+    let page = telemetry.render().await;
+    let of_metric = |line: &&str| line.split(['{', ' ']).next() == Some(metric);
+    let lines = page.lines().filter(of_metric).filter(|line| line.contains(labels));
+    lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() as u64).sum()
+}
+
+async fn law(telemetry: &Telemetry, expected: [u64; 4]) {
+    // A page is handed out for a second.
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    let [enqueued, delivered, dropped, waiting] = [
+        sum(telemetry, "trunkline_client_messages_enqueued_total", "sse").await,
+        sum(telemetry, "trunkline_deliveries_total", "sse").await,
+        sum(telemetry, "trunkline_client_messages_dropped_total", "sse").await,
+        sum(telemetry, "trunkline_client_messages_waiting", "sse").await,
+    ];
+    assert_eq!(enqueued, delivered + dropped + waiting);
+    assert_eq!([enqueued, delivered, dropped, waiting], expected);
+}
+
+#[tokio::test]
+async fn enqueued_is_delivered_plus_dropped_plus_waiting_however_a_client_ends() {
+    let telemetry = Telemetry::start(&TelemetryOptions {
+        component: Component::Server,
+        instance: "test".into(),
+        queue: "jobs".into(),
+        log_format: LogFormat::Text,
+        log_filter: None,
+        tracing: None,
+    })
+    .unwrap();
+    let hub = Hub::new(Limits::new(Bounds { messages: ROOM, bytes: 1 << 20 }), |_| {});
+
+    // All of it waits; then one reads everything, one the first and half of the second.
+    let (reads, leaves, sleeps) = (listen(&hub), listen(&hub), listen(&hub));
+    publish(&hub, 2);
+    law(&telemetry, [6, 0, 0, 6]).await;
+    let mut batch = take(&reads);
+    batch.advance(batch.remaining());
+    let mut half = take(&leaves);
+    half.advance(half.chunk().len() + 5);
+    law(&telemetry, [6, 3, 0, 3]).await;
+
+    // It leaves with half a notification written and two more waiting: three never got there.
+    publish(&hub, ROOM - 2);
+    drop((half, leaves));
+    law(&telemetry, [12, 3, 3, 6]).await;
+
+    // The one that never read is closed as slow, the overflowing one included.
+    publish(&hub, 1);
+    let slow = r#"reason="slow""#;
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    assert_eq!(sum(&telemetry, "trunkline_client_messages_dropped_total", slow).await, 5);
+    drop((reads, sleeps));
+    law(&telemetry, [14, 3, 11, 0]).await;
+    assert_eq!(sum(&telemetry, "trunkline_clients_closed_total", slow).await, 1);
+    assert_eq!(sum(&telemetry, "trunkline_clients_closed_total", r#"reason="client""#).await, 2);
+    assert_eq!(sum(&telemetry, "trunkline_clients_connected", "sse").await, 0);
+}

@@ -1,0 +1,74 @@
+//! The runbook: one heading per alert, and commands whose queries still mean something.
+
+use std::collections::HashSet;
+
+use crate::promql::Query;
+use crate::{alerts, expect_none, read};
+
+const RUNBOOK: &str = "docs/runbook.md";
+/// What every section answers, in this order.
+const QUESTIONS: [&str; 5] =
+    ["**Means.**", "**Users feel.**", "**Type.**", "**End it.**", "**Ignore it**"];
+
+/// Headings of the second level with the text below each.
+fn sections(text: &str) -> Vec<(&str, &str)> {
+    text.split("\n## ")
+        .skip(1)
+        .map(|section| section.split_once('\n').unwrap_or((section, "")))
+        .collect()
+}
+
+#[test]
+fn the_runbook_has_one_heading_per_alert_and_no_other() {
+    let text = read(RUNBOOK);
+    let headings: Vec<&str> = sections(&text).into_iter().map(|(heading, _)| heading).collect();
+    assert_eq!(headings, alerts::names(), "in the order of the rules");
+}
+
+#[test]
+fn every_section_answers_the_same_questions_and_gives_three_commands() {
+    let (text, mut faults) = (read(RUNBOOK), vec![]);
+    for (heading, body) in sections(&text) {
+        let places: Vec<Option<usize>> = QUESTIONS.iter().map(|it| body.find(it)).collect();
+        if places.contains(&None) || !places.is_sorted() {
+            faults.push(format!("{heading}: answers {QUESTIONS:?} in this order"));
+        }
+        let commands = body.split("```").nth(1).map_or(0, |block| {
+            block
+                .lines()
+                .skip(1)
+                .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+                .count()
+        });
+        if commands != 3 {
+            faults.push(format!("{heading}: {commands} commands instead of three"));
+        }
+    }
+    expect_none(faults);
+}
+
+#[test]
+fn every_query_of_the_runbook_reads_metrics_and_labels_that_exist() {
+    let (text, recorded, mut faults) = (read(RUNBOOK), alerts::recorded(), vec![]);
+    let mut queries = 0;
+    for line in text.lines() {
+        let quoted = line.strip_prefix("ask '").and_then(|rest| rest.rsplit_once('\''));
+        if let Some((expr, _)) = quoted {
+            queries += 1;
+            match Query::parse(expr) {
+                Ok(query) => faults
+                    .extend(query.faults(&recorded).iter().map(|it| format!("{it} in {line}"))),
+                Err(error) => faults.push(error),
+            }
+        }
+    }
+    assert!(queries > 0, "no query was found");
+    // In the prose a metric is written without its labels.
+    let words: HashSet<&str> =
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    for word in words.into_iter().filter(|word| word.starts_with("trunkline_")) {
+        let query = Query::parse(word).expect("a name");
+        faults.extend(query.faults(&recorded));
+    }
+    expect_none(faults);
+}
