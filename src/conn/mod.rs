@@ -16,6 +16,7 @@
 pub mod backoff;
 mod budget;
 mod commands;
+mod desired;
 mod dial;
 mod error;
 mod heartbeat;
