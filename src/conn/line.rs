@@ -47,7 +47,7 @@ pub(super) trait Part: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), DialError>>;
     /// The connection is ready.
     fn ready(&self);
-    /// The connection is gone.
+    /// The connection is gone, or the dial came to nothing after its preparation had begun.
     fn lost(&self);
 }
 
@@ -58,6 +58,8 @@ pub(super) struct Line {
     /// Present exactly while ready.
     pub(super) handle: ArcSwapOption<Handle>,
     pub(super) status: watch::Sender<Status>,
+    /// The dial whose socket may be heard.
+    pub(super) speaking: AtomicU64,
     requests: mpsc::Sender<Request>,
     /// Commands refused because the connection was not ready, since the process started.
     pub(super) refused: AtomicU64,
@@ -77,6 +79,7 @@ impl Line {
             options,
             handle: ArcSwapOption::empty(),
             status: watch::Sender::new(Status::idle(role)),
+            speaking: AtomicU64::new(0),
             requests,
             refused: AtomicU64::new(0),
             abandon: AtomicBool::new(false),
@@ -137,6 +140,7 @@ impl Line {
         let settled = status.wait_for(|s| s.is_ready() || s.state == ConnectionState::Closed);
         match tokio::time::timeout(deadline, settled).await {
             Ok(Ok(status)) if status.is_ready() => Ok(()),
+            Err(_) if self.status.borrow().is_ready() => Ok(()),
             _ => Err(self.refusal()),
         }
     }

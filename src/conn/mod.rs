@@ -13,6 +13,7 @@
 //!   one that is deaf after two lost self-probes;
 //! * every socket counts itself from a guard inside the stream, so what was forgotten shows.
 
+mod activity;
 pub mod backoff;
 mod budget;
 mod commands;
