@@ -16,7 +16,7 @@ use support::children::Process;
 use support::eventually::{eventually, within};
 use support::http::{Http, Sse};
 use support::metrics::{Metric, parse};
-use support::process::{Daemon, field};
+use support::process::{Daemon, configures, field};
 use support::proxy::{Direction, Proxy};
 use support::redis::Redis;
 use support::resp::Reply;
@@ -216,6 +216,9 @@ fn a_proxy_refuses_resets_and_closes() {
 
 #[tokio::test]
 async fn a_daemon_knows_only_what_the_test_says_and_is_heard() {
+    for name in ["REDIS_URL", "TRUNKLINE_LISTEN", "OTEL_SERVICE_NAME", "QUEUE_X", "RUST_LOG"] {
+        assert!(configures(name), "{name} is not passed on");
+    }
     let script = r#"
         echo "to standard error, $REDIS_URL$TRUNKLINE_NAMESPACE" >&2
         echo '{"level":"INFO","fields":{"message":"listening","listener":"admin","address":"127.0.0.1:7"}}'

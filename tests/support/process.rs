@@ -1,6 +1,6 @@
 //! Our own programs, run as an operator runs them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Command, ExitStatus, Stdio};
@@ -218,8 +218,8 @@ pub fn field<'a>(line: &'a Value, name: &str) -> &'a str {
 }
 
 /// Whether a variable of the environment could configure the program.
-fn configures(name: &OsString) -> bool {
-    let name = name.to_string_lossy();
+pub fn configures(name: impl AsRef<OsStr>) -> bool {
+    let name = name.as_ref().to_string_lossy();
     let prefixes = ["REDIS_", "TRUNKLINE_", "OTEL_", "QUEUE_", "RUST_LOG"];
     prefixes.iter().any(|prefix| name.starts_with(prefix))
 }

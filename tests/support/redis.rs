@@ -1,5 +1,6 @@
 //! A real Redis of one's own.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -311,7 +312,10 @@ fn launch(
     if !plan.users.is_empty() {
         command.arg("--aclfile").arg(place("users.acl"));
     }
-    command.args(&plan.arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    // What it says before it has opened its log, e.g. of a wrong setting, belongs there too.
+    let log_file = File::options().append(true).create(true).open(place("redis.log")).unwrap();
+    command.args(&plan.arguments).stdin(Stdio::null());
+    command.stdout(log_file.try_clone().unwrap()).stderr(log_file);
     let said_before = log(directory).len();
     let mut process = Process::start(command).expect("redis-server starts");
     loop {
