@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::dial::DialError;
 use super::error::Error;
 use super::options::Options;
+use super::socket::Vitals;
 use super::state::Epoch;
 use super::status::Status;
 use crate::model::{ConnectionState, Role, SocketClose};
@@ -33,6 +34,7 @@ pub(super) enum Request {
 pub(super) struct Handle {
     pub(super) connection: MultiplexedConnection,
     pub(super) epoch: Epoch,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 /// What makes one role differ from another.
@@ -123,6 +125,11 @@ impl Line {
         match state {
             ConnectionState::Closed => return Error::Closed,
             ConnectionState::Idle => self.hint(Request::Wanted),
+            // The socket has ended, and its supervisor is about to say so.
+            ConnectionState::Ready => {
+                let (role, state) = (self.role, ConnectionState::Backoff);
+                return Error::NotReady { role, state, since: SystemTime::now() };
+            }
             _ => {}
         }
         Error::NotReady { role: self.role, state, since }

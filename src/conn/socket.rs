@@ -50,6 +50,11 @@ impl Vitals {
         self.served.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it is known that the socket ended, or is about to.
+    pub(super) fn ended(&self) -> bool {
+        self.ending.get().is_some()
+    }
+
     /// Why the socket ended, or is about to.
     pub(super) fn ending(&self) -> SocketClose {
         match self.ending.get() {

@@ -202,10 +202,11 @@ impl Supervisor {
             leader.look();
         }
         let connection = live.connection.clone();
-        let hung = heartbeat::missed(connection.clone(), Arc::clone(&live.vitals));
+        let vitals = Arc::clone(&live.vitals);
+        let hung = heartbeat::missed(connection.clone(), Arc::clone(&vitals));
         let stable = Some(Box::pin(tokio::time::sleep(STABLE_AFTER)));
         self.activity = Activity::Serving(Box::new(Serving { live, hung: Box::pin(hung), stable }));
-        self.line.handle.store(Some(Arc::new(Handle { connection, epoch })));
+        self.line.handle.store(Some(Arc::new(Handle { connection, epoch, vitals })));
         self.part.ready();
     }
 
