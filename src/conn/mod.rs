@@ -70,9 +70,11 @@
 //! # }
 //! ```
 
+mod activity;
 mod backoff;
 mod budget;
 mod commands;
+mod desired;
 mod dial;
 mod error;
 mod heartbeat;
