@@ -30,6 +30,8 @@ pub enum Code {
     Noperm,
     /// `OOM`: Redis is at its memory limit.
     Oom,
+    /// `NOSCRIPT`: Redis does not know the script yet; whoever sent its hash sends it whole.
+    Noscript,
     /// Anything else.
     Other,
 }
@@ -41,6 +43,7 @@ impl Code {
             "READONLY" => Code::Readonly,
             "NOPERM" | "NOAUTH" | "WRONGPASS" => Code::Noperm,
             "OOM" => Code::Oom,
+            "NOSCRIPT" => Code::Noscript,
             _ => Code::Other,
         }
     }
@@ -128,7 +131,7 @@ impl Error {
             Error::Server { code: Code::Readonly, .. } => CommandFailure::Readonly,
             Error::Server { code: Code::Noperm, .. } => CommandFailure::Noperm,
             Error::Server { code: Code::Oom, .. } => CommandFailure::Oom,
-            Error::Server { code: Code::Other, .. } => CommandFailure::Server,
+            Error::Server { code: Code::Noscript | Code::Other, .. } => CommandFailure::Server,
             Error::Other(_) => CommandFailure::Other,
         }
     }
@@ -146,7 +149,7 @@ impl Error {
             Error::Server { code: Code::Readonly, .. } => PublishFailure::Readonly,
             Error::Server { code: Code::Noperm, .. } => PublishFailure::Noperm,
             Error::Server { code: Code::Oom, .. } => PublishFailure::Oom,
-            Error::Server { code: Code::Other, .. }
+            Error::Server { code: Code::Noscript | Code::Other, .. }
             | Error::Denied { .. }
             | Error::OverBudget { .. }
             | Error::Other(_) => PublishFailure::Other,

@@ -14,7 +14,7 @@ use super::line::{Line, Request};
 use super::signals::{Signal, Signals};
 use super::state::Epoch;
 use super::status::Status;
-use crate::model::{Command, SocketClose};
+use crate::model::{Command, CommandFailure, SocketClose};
 use crate::telemetry::events::command::{CommandFinished, CommandRefused, InFlight};
 
 /// The process' one connection for commands. Cheap to clone; has no way to close it.
@@ -166,26 +166,32 @@ impl Call<'_> {
     ) -> Result<T, Error> {
         let elapsed = self.started.elapsed();
         let (failure, result) = match result {
-            Ok(reply) => (error_in(&reply).map(|error| self.noted(&error)), Ok(reply)),
+            Ok(reply) => (error_in(&reply).and_then(|error| self.noted(&error)), Ok(reply)),
             Err(error) => {
                 let error = match error {
                     Error::Timeout { .. } => Error::Timeout { after: elapsed },
                     other => other,
                 };
-                (Some(self.noted(&error)), Err(error))
+                (self.noted(&error), Err(error))
             }
         };
         CommandFinished { command: self.command, elapsed, failure }.emit();
         result
     }
 
-    fn noted(&self, error: &Error) -> crate::model::CommandFailure {
-        if let Error::Server { code: Code::Readonly, .. } = error {
-            // This server was demoted; the dial will find out who is master now.
-            let reason = SocketClose::Readonly;
-            self.line.hint(Request::Lost { epoch: self.epoch, reason });
+    /// What to count the error as; `None` for one that belongs to the normal course.
+    fn noted(&self, error: &Error) -> Option<CommandFailure> {
+        match error {
+            Error::Server { code: Code::Readonly, .. } => {
+                // This server was demoted; the dial will find out who is master now.
+                let reason = SocketClose::Readonly;
+                self.line.hint(Request::Lost { epoch: self.epoch, reason });
+            }
+            // The first use of a script after Redis started: redis-rs loads it and asks again.
+            Error::Server { code: Code::Noscript, .. } => return None,
+            _ => {}
         }
-        error.reason()
+        Some(error.reason())
     }
 }
 
