@@ -14,7 +14,8 @@ pub enum Sent {
     No,
     /// It was sent; Redis may have executed it, or may do so later.
     Maybe,
-    /// Redis answered that it did not execute it.
+    /// Redis answered with an error. A single command did nothing; a script or a pipeline may
+    /// have done what came before its failing command.
     Refused,
 }
 
@@ -101,7 +102,7 @@ pub enum Error {
     /// The connection died before the answer. Outcome unknown: it may have been executed.
     #[error("the redis connection was lost; outcome unknown: may have been executed")]
     Disconnected,
-    /// Redis answered with an error; it did not execute the command.
+    /// Redis answered with an error; see [`Sent::Refused`].
     #[error("redis answered {text}")]
     Server {
         /// What kind of error.
@@ -220,13 +221,17 @@ impl From<RedisError> for Error {
             // The caller knows how long it waited; `Shared` fills it in.
             return Error::Timeout { after: Duration::ZERO };
         }
-        if let Some(code) = error.code() {
-            return Error::server(code, error.detail());
-        }
         if error.is_connection_dropped() || error.is_io_error() {
             return Error::Disconnected;
         }
-        Error::Other(error.category().to_owned())
+        let code = error.code().map(str::to_owned);
+        let category = error.category().to_owned();
+        // A pipeline or transaction that failed says why in the answers to its single commands.
+        match (error.into_server_errors().as_deref(), code) {
+            (Some([(_, first), ..]), _) => Error::server(first.code(), first.details()),
+            (_, Some(code)) => Error::server(&code, None),
+            _ => Error::Other(category),
+        }
     }
 }
 

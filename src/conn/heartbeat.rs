@@ -13,6 +13,8 @@ use super::socket::Vitals;
 const SILENCE: Duration = Duration::from_millis(800);
 /// How long the answer may take. One slow command delays it, so this is far above any sane one.
 const ANSWER: Duration = Duration::from_millis(700);
+/// After a missed answer, the driver gets this long to read what has come meanwhile.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// Resolves when the connection hangs; never, when it ends otherwise.
 pub(super) async fn missed(mut connection: MultiplexedConnection, vitals: Arc<Vitals>) {
@@ -25,9 +27,14 @@ pub(super) async fn missed(mut connection: MultiplexedConnection, vitals: Arc<Vi
         }
         match connection.send_packed_command(&ping).await {
             Ok(_) => {}
-            // A large reply may be on its way: as long as bytes come in, it does not hang.
-            Err(error) if error.is_timeout() && vitals.silence() < SILENCE => {}
-            Err(error) if error.is_timeout() => return,
+            Err(error) if error.is_timeout() => {
+                // If this process itself stood still, the answer waits to be read: let the driver run.
+                tokio::time::sleep(GRACE).await;
+                // A large reply may be on its way: as long as bytes come in, it does not hang.
+                if vitals.silence() >= SILENCE {
+                    return;
+                }
+            }
             // The driver has ended, and says so itself.
             Err(_) => std::future::pending().await,
         }

@@ -21,9 +21,11 @@ pub(super) async fn greet(
 ) -> Result<(), DialError> {
     let mut hello = cmd("HELLO");
     hello.arg(3);
-    if let Some(password) = &options.password {
+    if options.username.is_some() || options.password.is_some() {
         let user = options.username.as_deref().unwrap_or("default");
-        hello.arg("AUTH").arg(user).arg(password.expose());
+        // A user may be `nopass`: any password will do, and without AUTH one would be `default`.
+        let password = options.password.as_ref().map_or("", |password| password.expose());
+        hello.arg("AUTH").arg(user).arg(password);
     }
     hello.arg("SETNAME").arg(name);
     let answer = ask(stream, &hello).await?;

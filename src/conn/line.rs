@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::dial::DialError;
 use super::error::Error;
 use super::options::Options;
+use super::socket::Vitals;
 use super::state::Epoch;
 use super::status::Status;
 use crate::model::{ConnectionState, Role, SocketClose};
@@ -33,6 +34,7 @@ pub(super) enum Request {
 pub(super) struct Handle {
     pub(super) connection: MultiplexedConnection,
     pub(super) epoch: Epoch,
+    pub(super) vitals: Arc<Vitals>,
 }
 
 /// What makes one role differ from another.
@@ -47,7 +49,7 @@ pub(super) trait Part: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<(), DialError>>;
     /// The connection is ready.
     fn ready(&self);
-    /// The connection is gone.
+    /// The connection is gone, or the dial came to nothing after its preparation had begun.
     fn lost(&self);
 }
 
@@ -58,6 +60,8 @@ pub(super) struct Line {
     /// Present exactly while ready.
     pub(super) handle: ArcSwapOption<Handle>,
     pub(super) status: watch::Sender<Status>,
+    /// The dial whose socket may be heard.
+    pub(super) speaking: AtomicU64,
     requests: mpsc::Sender<Request>,
     /// Commands refused because the connection was not ready, since the process started.
     pub(super) refused: AtomicU64,
@@ -77,6 +81,7 @@ impl Line {
             options,
             handle: ArcSwapOption::empty(),
             status: watch::Sender::new(Status::idle(role)),
+            speaking: AtomicU64::new(0),
             requests,
             refused: AtomicU64::new(0),
             abandon: AtomicBool::new(false),
@@ -120,6 +125,11 @@ impl Line {
         match state {
             ConnectionState::Closed => return Error::Closed,
             ConnectionState::Idle => self.hint(Request::Wanted),
+            // The socket has ended, and its supervisor is about to say so.
+            ConnectionState::Ready => {
+                let (role, state) = (self.role, ConnectionState::Backoff);
+                return Error::NotReady { role, state, since: SystemTime::now() };
+            }
             _ => {}
         }
         Error::NotReady { role: self.role, state, since }
@@ -137,6 +147,7 @@ impl Line {
         let settled = status.wait_for(|s| s.is_ready() || s.state == ConnectionState::Closed);
         match tokio::time::timeout(deadline, settled).await {
             Ok(Ok(status)) if status.is_ready() => Ok(()),
+            Err(_) if self.status.borrow().is_ready() => Ok(()),
             _ => Err(self.refusal()),
         }
     }

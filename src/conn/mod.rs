@@ -13,9 +13,11 @@
 //!   one that is deaf after two lost self-probes;
 //! * every socket counts itself from a guard inside the stream, so what was forgotten shows.
 
+mod activity;
 mod backoff;
 mod budget;
 mod commands;
+mod desired;
 mod dial;
 mod error;
 mod heartbeat;

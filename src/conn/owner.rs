@@ -23,7 +23,8 @@ use crate::model::{Role, SocketClose};
 use crate::telemetry::task::spawn;
 
 /// Owns the connections of one process. Consumers get handles from it that cannot close
-/// anything; dropping it closes everything.
+/// anything; dropping it closes everything in the background, and gives its permits back when
+/// that is done.
 ///
 /// Nothing is dialled before [`Owner::connect`] or the first command.
 pub struct Owner {
@@ -31,7 +32,9 @@ pub struct Owner {
     budget: Budget,
     shared: Shared,
     shared_line: Arc<Line>,
-    subscriber: OnceLock<(Subscriber, Ear)>,
+    subscriber: Arc<OnceLock<(Subscriber, Ear)>>,
+    /// Held while the subscriber is made: who asks at the same time gets the same one.
+    making: Mutex<()>,
     outages: Arc<Mutex<Outages>>,
     probing: OnceLock<()>,
     end: CancellationToken,
@@ -61,7 +64,8 @@ impl Owner {
             budget: budget.clone(),
             shared: Shared::new(Arc::clone(&line), signals),
             shared_line: line,
-            subscriber: OnceLock::new(),
+            subscriber: Arc::default(),
+            making: Mutex::default(),
             outages,
             probing: OnceLock::new(),
             _ends_with_owner: end.clone().drop_guard(),
@@ -84,6 +88,7 @@ impl Owner {
     /// # Errors
     /// [`Error::OverBudget`], counted, where the budget has no subscriber: a worker's.
     pub fn subscriber(&self) -> Result<Subscriber, Error> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((subscriber, _)) = self.subscriber.get() {
             return Ok(subscriber.clone());
         }
@@ -99,7 +104,6 @@ impl Owner {
         spawn("subscriptions", subscriber::reconcile(Arc::clone(&subscriptions), self.end.clone()));
         let handle = Subscriber::new(Arc::clone(&line), Arc::clone(&subscriptions), messages);
         let ear = Ear { line, subscriptions, heard: watch::Sender::new(None) };
-        // The permit above lets only one caller come this far.
         Ok(self.subscriber.get_or_init(|| (handle, ear)).0.clone())
     }
 
@@ -108,13 +112,14 @@ impl Owner {
     /// [`Owner::watch`] or wait with [`Shared::ready`].
     pub async fn connect(&self) {
         self.shared_line.connect().await;
-        let ear = self.subscriber.get().map(|(_, ear)| ear.clone());
-        if let Some(ear) = &ear {
+        if let Some((_, ear)) = self.subscriber.get() {
             ear.line.connect().await;
         }
         if let Some(interval) = self.options.probe_interval {
             self.probing.get_or_init(|| {
                 let (shared, end) = (self.shared(), self.end.clone());
+                let subscriber = Arc::clone(&self.subscriber);
+                let ear = move || subscriber.get().map(|(_, ear)| ear.clone());
                 spawn("probe", async move {
                     tokio::select! {
                         () = probe::run(shared, ear, interval) => {}

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::OptionFuture;
 use redis::{FromRedisValue, cmd};
 use tokio::sync::watch;
 
@@ -41,14 +42,19 @@ enum Probe {
 }
 
 /// Probes for ever, every `interval` give or take a tenth, and at once after a reconnect.
-pub(super) async fn run(shared: Shared, ear: Option<Ear>, interval: Duration) {
-    let mut misses = 0;
+/// `ear` finds the subscriber's side, once there is one.
+pub(super) async fn run(shared: Shared, ear: impl Fn() -> Option<Ear>, interval: Duration) {
+    // Misses in a row, all of them of this generation of the subscriber.
+    let (mut misses, mut of) = (0, 0);
     loop {
         ready(shared.watch()).await;
-        let mut listening = ear.as_ref().map(|ear| ear.line.status.subscribe());
-        if let (Some(ear), Some(listening)) = (&ear, &listening) {
-            ready(listening.clone()).await;
-            let epoch = listening.borrow().generation;
+        let mut listening = None;
+        if let Some(ear) = ear() {
+            let mut status = ear.line.status.subscribe();
+            let generation = ready(status.clone()).await;
+            if of != generation {
+                (misses, of) = (0, generation);
+            }
             match ear.probe(&shared).await {
                 Probe::Missed if misses + 1 < MISSES => {
                     misses += 1;
@@ -56,16 +62,19 @@ pub(super) async fn run(shared: Shared, ear: Option<Ear>, interval: Duration) {
                 }
                 Probe::Missed => {
                     misses = 0;
-                    ear.line.hint(Request::Lost { epoch, reason: SocketClose::ProbeTimeout });
+                    let reason = SocketClose::ProbeTimeout;
+                    ear.line.hint(Request::Lost { epoch: generation, reason });
                 }
                 Probe::Returned | Probe::NotAccepted => misses = 0,
             }
+            listening = Some(async move { reconnected(&mut status, generation).await });
         }
         probe_fleet(&shared).await;
         let rest = interval.mul_f64(0.9 + fastrand::f64() / 5.0);
+        let reconnected = OptionFuture::from(listening);
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
-            () = reconnected(&mut listening) => {}
+            Some(()) = reconnected => {}
         }
     }
 }
@@ -103,18 +112,19 @@ async fn probe_fleet(shared: &Shared) {
     }
 }
 
-async fn ready(mut status: watch::Receiver<Status>) {
-    if status.wait_for(Status::is_ready).await.is_err() {
-        std::future::pending().await
+/// Waits until ready and gives the generation.
+async fn ready(mut status: watch::Receiver<Status>) -> u64 {
+    let ready = status.wait_for(Status::is_ready).await.map(|status| status.generation);
+    match ready {
+        Ok(generation) => generation,
+        Err(_) => std::future::pending().await,
     }
 }
 
-/// Resolves when the subscriber becomes ready with another connection than it has now.
-async fn reconnected(status: &mut Option<watch::Receiver<Status>>) {
-    let Some(status) = status else { return std::future::pending().await };
-    let generation = status.borrow().generation;
-    let another = status.wait_for(|status| status.is_ready() && status.generation != generation);
-    if another.await.is_err() {
+/// Resolves when the subscriber becomes ready with another connection than this.
+async fn reconnected(status: &mut watch::Receiver<Status>, generation: u64) {
+    let another = |status: &Status| status.is_ready() && status.generation != generation;
+    if status.wait_for(another).await.is_err() {
         std::future::pending().await
     }
 }

@@ -117,7 +117,8 @@ impl Shared {
         admit().map_err(refused)?;
         let Inner { line, in_flight, .. } = &*self.0;
         let handle = line.handle.load();
-        let Some(handle) = handle.as_deref() else {
+        // What a dead socket would be given could not be told from what it had sent before.
+        let Some(handle) = handle.as_deref().filter(|handle| !handle.vitals.ended()) else {
             return Err(refused(line.refusal()));
         };
         let limit = line.options.max_in_flight;

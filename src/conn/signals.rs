@@ -127,8 +127,10 @@ impl Part for Signals {
     }
 
     fn lost(&self) {
-        self.connected.store(false, Ordering::Release);
-        self.all_changed();
+        // A dial that came to nothing changes nothing.
+        if self.connected.swap(false, Ordering::AcqRel) {
+            self.all_changed();
+        }
     }
 }
 

@@ -50,11 +50,17 @@ impl Vitals {
         self.served.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it is known that the socket ended, or is about to.
+    pub(super) fn ended(&self) -> bool {
+        self.ending.get().is_some()
+    }
+
     /// Why the socket ended, or is about to.
     pub(super) fn ending(&self) -> SocketClose {
         match self.ending.get() {
+            Some(SocketClose::Shutdown) => SocketClose::Shutdown,
+            _ if !self.served.load(Ordering::Relaxed) => SocketClose::HandshakeFailed,
             Some(reason) => *reason,
-            None if !self.served.load(Ordering::Relaxed) => SocketClose::HandshakeFailed,
             // The driver gave up although the socket did not: it read something that is not RESP.
             None => SocketClose::Protocol,
         }
@@ -65,19 +71,13 @@ impl Vitals {
         self.ending.get_or_init(|| reason);
     }
 
-    fn ended_by_itself(&self, reason: SocketClose) {
-        if self.served.load(Ordering::Relaxed) {
-            self.end(reason);
-        }
-    }
-
     fn heard(&self) {
         let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_read.store(now, Ordering::Relaxed);
     }
 
     fn failed(&self, error: &io::Error) {
-        self.ended_by_itself(match error.kind() {
+        self.end(match error.kind() {
             io::ErrorKind::UnexpectedEof => SocketClose::Eof,
             io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
@@ -149,7 +149,7 @@ impl AsyncRead for Socket {
         let result = ready!(each!(self, stream => stream.poll_read(cx, buffer)));
         self.noted(result)?;
         match buffer.filled().len() - before {
-            0 if room > 0 => self.vitals.ended_by_itself(SocketClose::Eof),
+            0 if room > 0 => self.vitals.end(SocketClose::Eof),
             bytes => {
                 self.vitals.heard();
                 BytesRead { role: self.role, bytes }.emit();

@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::desired::Verdict;
 use super::error::{Code, Error};
 use super::line::{Line, Request};
 use super::status::Status;
-use super::subscriptions::{Message, Standing, Subscriptions};
+use super::subscriptions::{Message, Subscriptions};
 use crate::model::{ConnectionState, Subscription};
 
 /// How long after a failed attempt the difference is brought over again, while the connection
@@ -41,35 +42,39 @@ impl Subscriber {
 
     /// Adds to the desired set and waits until Redis has confirmed it.
     ///
-    /// When this fails by time, or is cancelled, the subscription stays desired: take it back
-    /// with [`Subscriber::unsubscribe`].
+    /// Unless the ACL refuses it, the subscription stays desired when this fails or is
+    /// cancelled: take it back with [`Subscriber::unsubscribe`].
     ///
     /// # Errors
     /// [`Error::Server`] when the ACL refuses it, which takes it out of the desired set;
-    /// [`Error::NotReady`], [`Error::Timeout`] or [`Error::Closed`] when `deadline` passes.
+    /// [`Error::NotReady`] or [`Error::Timeout`] when `deadline` passes; [`Error::Closed`] at
+    /// once when the owner has closed the connection; [`Error::Other`] when somebody else takes
+    /// it back meanwhile.
     pub async fn subscribe(
         &self,
         subscription: &Subscription,
         deadline: Duration,
     ) -> Result<(), Error> {
         let Inner { line, subscriptions, .. } = &*self.0;
-        let mut changes = subscriptions.changes.subscribe();
-        subscriptions.want(subscription);
-        if line.status.borrow().state == ConnectionState::Idle {
+        let mut status = line.status.subscribe();
+        let pending = subscriptions.want(subscription);
+        if status.borrow().state == ConnectionState::Idle {
             line.hint(Request::Wanted);
         }
+        let Some(mut pending) = pending else { return Ok(()) };
         let settled = async {
-            loop {
-                match subscriptions.standing(subscription) {
-                    Standing::Confirmed => return Ok(()),
-                    Standing::Refused => {
+            tokio::select! {
+                biased;
+                verdict = pending.wait_for(Option::is_some) => match verdict.as_deref() {
+                    Ok(Some(Verdict::Confirmed)) => Ok(()),
+                    Ok(_) => {
                         let text = "NOPERM the user may not subscribe to this channel".to_owned();
-                        return Err(Error::Server { code: Code::Noperm, text });
+                        Err(Error::Server { code: Code::Noperm, text })
                     }
-                    Standing::Pending => {}
-                }
-                if changes.changed().await.is_err() {
-                    return Err(Error::Closed);
+                    Err(_) => Err(Error::Other("the subscription was taken back".to_owned())),
+                },
+                _ = status.wait_for(|status| status.state == ConnectionState::Closed) => {
+                    Err(Error::Closed)
                 }
             }
         };
@@ -82,6 +87,17 @@ impl Subscriber {
     /// Takes out of the desired set at once; Redis is told in the background.
     pub fn unsubscribe(&self, subscription: &Subscription) {
         self.0.subscriptions.leave(subscription);
+    }
+
+    /// Whether it is in the desired set.
+    pub fn wants(&self, subscription: &Subscription) -> bool {
+        self.0.subscriptions.wants(subscription)
+    }
+
+    /// Rises with every subscription that Redis' ACL refuses, after a reconnect too: then ask
+    /// [`Subscriber::wants`] which of yours are no longer desired.
+    pub fn refusals(&self) -> watch::Receiver<u64> {
+        self.0.subscriptions.refusals.subscribe()
     }
 
     /// The receiving end of all messages. There is one: `None` after the first call.

@@ -4,7 +4,6 @@
 //! by Redis; afterwards one task at a time brings the difference over, so that a subscribe and
 //! an unsubscribe of the same channel never overtake each other.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +14,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::desired::{Desired, Pending};
 use super::dial::DialError;
 use super::error::{Code, Error};
 use super::line::Part;
@@ -41,19 +41,14 @@ pub struct Message {
 }
 
 #[derive(Default)]
-struct Sets {
-    desired: HashSet<Subscription>,
-    confirmed: HashSet<Subscription>,
-    refused: HashSet<Subscription>,
+struct Inner {
+    desired: Desired,
+    /// The dial whose connection `desired` speaks of. An answer that comes late, from a
+    /// connection that was given up, must not say that the new one has a channel.
+    epoch: Epoch,
+    /// Present once that dial has prepared it.
     connection: Option<MultiplexedConnection>,
     lost: Option<Instant>,
-}
-
-/// Where one subscription stands.
-pub(super) enum Standing {
-    Confirmed,
-    Refused,
-    Pending,
 }
 
 pub(super) struct Subscriptions {
@@ -61,11 +56,11 @@ pub(super) struct Subscriptions {
     probe_channel: String,
     control_channel: String,
     notify_prefix: String,
-    sets: Mutex<Sets>,
+    inner: Mutex<Inner>,
     /// Something is to be brought over.
     pub(super) difference: Notify,
-    /// Rises whenever the standing of any subscription may have changed.
-    pub(super) changes: watch::Sender<u64>,
+    /// How many subscriptions Redis has refused.
+    pub(super) refusals: watch::Sender<u64>,
     /// The last probe that came back.
     pub(super) probes: watch::Sender<u64>,
     hand_off: mpsc::Sender<Message>,
@@ -79,90 +74,81 @@ impl Subscriptions {
             control_channel: options.control_channel(),
             notify_prefix: options.notify_channel(""),
             options,
-            sets: Mutex::default(),
+            inner: Mutex::default(),
             difference: Notify::new(),
-            changes: watch::Sender::new(0),
+            refusals: watch::Sender::new(0),
             probes: watch::Sender::new(0),
             hand_off,
         };
         (Arc::new(subscriptions), messages)
     }
 
-    pub(super) fn want(&self, subscription: &Subscription) {
-        let mut sets = self.sets();
-        sets.refused.remove(subscription);
-        sets.desired.insert(subscription.clone());
-        self.changed(sets);
+    /// `None` when Redis has confirmed it already.
+    pub(super) fn want(&self, subscription: &Subscription) -> Option<Pending> {
+        let pending = self.change(|inner| inner.desired.want(subscription));
         self.difference.notify_one();
+        pending
     }
 
     pub(super) fn leave(&self, subscription: &Subscription) {
-        let mut sets = self.sets();
-        sets.refused.remove(subscription);
-        sets.desired.remove(subscription);
-        self.changed(sets);
+        self.change(|inner| inner.desired.leave(subscription));
         self.difference.notify_one();
     }
 
-    pub(super) fn standing(&self, subscription: &Subscription) -> Standing {
-        let sets = self.sets();
-        match subscription {
-            s if sets.confirmed.contains(s) => Standing::Confirmed,
-            s if sets.refused.contains(s) => Standing::Refused,
-            _ => Standing::Pending,
-        }
+    pub(super) fn wants(&self, subscription: &Subscription) -> bool {
+        self.inner().desired.wants(subscription)
     }
 
     /// How many are desired, and how many of those Redis has confirmed.
     pub(super) fn counts(&self) -> (usize, usize) {
-        let sets = self.sets();
-        (sets.desired.len(), sets.desired.intersection(&sets.confirmed).count())
+        self.inner().desired.counts()
     }
 
     /// Brings the present connection up to the desired set, if there is one.
     pub(super) async fn reconcile(&self) -> Result<(), Error> {
-        let connection = self.sets().connection.clone();
+        let (connection, epoch) = {
+            let inner = self.inner();
+            (inner.connection.clone(), inner.epoch)
+        };
         match connection {
-            Some(mut connection) => self.bring_over(&mut connection).await.map(|_refused| ()),
+            Some(mut connection) => {
+                self.bring_over(&mut connection, epoch).await.map(|_refused| ())
+            }
             None => Ok(()),
         }
     }
 
     /// Returns how many were refused.
-    async fn bring_over(&self, connection: &mut MultiplexedConnection) -> Result<usize, Error> {
+    async fn bring_over(
+        &self,
+        connection: &mut MultiplexedConnection,
+        epoch: Epoch,
+    ) -> Result<usize, Error> {
         let mut refused = 0;
         loop {
-            let (add, drop) = self.next_difference();
-            if add.is_empty() && drop.is_empty() {
+            let (missing, surplus) = self.inner().desired.difference(CHUNK);
+            if missing.is_empty() && surplus.is_empty() {
                 return Ok(refused);
             }
-            for group in by_kind(&add) {
-                refused += self.subscribe(connection, group).await?;
-            }
-            for group in by_kind(&drop) {
+            for group in by_kind(surplus) {
                 let names = self.names(&group);
                 match group[0] {
                     Subscription::Exact(_) => connection.unsubscribe(&names[..]).await?,
                     Subscription::Prefix(_) => connection.punsubscribe(&names[..]).await?,
                 }
-                let mut sets = self.sets();
-                sets.confirmed.retain(|subscription| !group.contains(subscription));
-                self.changed(sets);
+                self.answered(epoch, |desired| desired.unsubscribed(&group))?;
+            }
+            for group in by_kind(missing) {
+                refused += self.subscribe(connection, epoch, group).await?;
             }
         }
-    }
-
-    fn next_difference(&self) -> (Vec<Subscription>, Vec<Subscription>) {
-        let sets = self.sets();
-        let add = sets.desired.difference(&sets.confirmed).take(CHUNK).cloned().collect();
-        let drop = sets.confirmed.difference(&sets.desired).take(CHUNK).cloned().collect();
-        (add, drop)
     }
 
     /// Subscribes to a group; where the ACL refuses it, halves it until the culprits are alone.
     async fn subscribe(
         &self,
         connection: &mut MultiplexedConnection,
+        epoch: Epoch,
         group: Vec<Subscription>,
     ) -> Result<usize, Error> {
         let (mut groups, mut refused) = (vec![group], 0);
@@ -173,24 +159,16 @@ impl Subscriptions {
                 Subscription::Prefix(_) => connection.psubscribe(&names[..]).await,
             };
             match answer.map_err(Error::from) {
-                Ok(()) => {
-                    let mut sets = self.sets();
-                    sets.confirmed.extend(group);
-                    self.changed(sets);
-                }
+                Ok(()) => self.answered(epoch, |desired| desired.subscribed(&group))?,
                 Err(Error::Server { code: Code::Noperm, .. }) if group.len() > 1 => {
                     groups.push(group.split_off(group.len() / 2));
                     groups.push(group);
                 }
                 Err(Error::Server { code: Code::Noperm, .. }) => {
+                    self.answered(epoch, |desired| desired.refused(&group[0]))?;
                     SubscriptionRefused.emit();
+                    self.refusals.send_modify(|count| *count += 1);
                     refused += 1;
-                    let mut sets = self.sets();
-                    for subscription in group {
-                        sets.desired.remove(&subscription);
-                        sets.refused.insert(subscription);
-                    }
-                    self.changed(sets);
                 }
                 Err(error) => return Err(error),
             }
@@ -226,23 +204,38 @@ impl Subscriptions {
         }
     }
 
-    fn sets(&self) -> MutexGuard<'_, Sets> {
-        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changed(&self, sets: MutexGuard<'_, Sets>) {
-        let desired = sets.desired.len();
-        let confirmed = sets.desired.intersection(&sets.confirmed).count();
-        drop(sets);
+    /// Changes something and shows the new counts, in this order for everybody.
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.inner();
+        let result = change(&mut inner);
+        let (desired, confirmed) = inner.desired.counts();
         SubscriptionsChanged { desired, confirmed }.emit();
-        self.changes.send_modify(|count| *count += 1);
+        result
+    }
+
+    /// Takes in what Redis answered on the connection of `epoch`.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] when that is no longer the present one.
+    fn answered(&self, epoch: Epoch, change: impl FnOnce(&mut Desired)) -> Result<(), Error> {
+        self.change(|inner| {
+            if inner.epoch != epoch {
+                return Err(Error::Disconnected);
+            }
+            change(&mut inner.desired);
+            Ok(())
+        })
     }
 }
 
 /// Channels and patterns need commands of their own.
-fn by_kind(subscriptions: &[Subscription]) -> impl Iterator<Item = Vec<Subscription>> + use<> {
+fn by_kind(subscriptions: Vec<Subscription>) -> impl Iterator<Item = Vec<Subscription>> {
     let (exact, prefixes): (Vec<_>, Vec<_>) =
-        subscriptions.iter().cloned().partition(|s| matches!(s, Subscription::Exact(_)));
+        subscriptions.into_iter().partition(|s| matches!(s, Subscription::Exact(_)));
     [exact, prefixes].into_iter().filter(|group| !group.is_empty())
 }
 
@@ -287,9 +280,13 @@ impl Part for Subscriptions {
     fn prepare(
         self: Arc<Self>,
         mut connection: MultiplexedConnection,
-        _epoch: Epoch,
+        epoch: Epoch,
     ) -> BoxFuture<'static, Result<(), DialError>> {
         async move {
+            self.change(|inner| {
+                inner.desired.lost();
+                inner.epoch = epoch;
+            });
             let ours = [self.probe_channel.as_str(), self.control_channel.as_str()];
             connection.subscribe(&ours[..]).await.map_err(|error| match Error::from(error) {
                 Error::Server { code: Code::Noperm, .. } => DialError::new(
@@ -298,11 +295,14 @@ impl Part for Subscriptions {
                 ),
                 error => error.into(),
             })?;
-            let refused = self.bring_over(&mut connection).await?;
-            let mut sets = self.sets();
-            sets.connection = Some(connection);
-            let (channels, lost) = (sets.confirmed.len(), sets.lost.take());
-            drop(sets);
+            let refused = self.bring_over(&mut connection, epoch).await?;
+            let mut inner = self.inner();
+            if inner.epoch != epoch {
+                return Err(Error::Disconnected.into());
+            }
+            inner.connection = Some(connection);
+            let ((_, channels), lost) = (inner.desired.counts(), inner.lost.take());
+            drop(inner);
             if let Some(lost) = lost {
                 Resubscribed { channels, refused, gap: lost.elapsed() }.emit();
             }
@@ -317,10 +317,12 @@ impl Part for Subscriptions {
     }
 
     fn lost(&self) {
-        let mut sets = self.sets();
-        sets.confirmed.clear();
-        sets.connection = None;
-        sets.lost.get_or_insert_with(Instant::now);
-        self.changed(sets);
+        self.change(|inner| {
+            inner.desired.lost();
+            inner.epoch = 0;
+            if inner.connection.take().is_some() {
+                inner.lost = Some(Instant::now());
+            }
+        });
     }
 }

@@ -3,62 +3,34 @@
 //! State is assigned in exactly one place, so nothing changes unseen; IO starts from effects
 //! and nowhere else.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio::time::Sleep;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::activity::{Activity, Dialling, Happening, Leader, Serving, happens};
 use super::backoff;
 use super::budget::Permit;
-use super::dial::{DialError, Live, dial};
+use super::dial::DialError;
 use super::heartbeat;
 use super::line::{Handle, Line, Part, Request};
 use super::outages::Outages;
-use super::socket::Vitals;
 use super::state::{Effect, Epoch, Event, State, next};
 use super::status::Status;
 use crate::model::{ConnectFailure, ConnectionState, SocketClose};
 use crate::telemetry::events::connection::{
-    ConnectionChanged, ConnectionLost, ConnectionReady, DialFailed, DialStarted, InitialState,
+    ConnectionChanged, ConnectionLost, ConnectionReady, DialFailed, InitialState,
 };
 
 /// How long a connection must stay ready before the backoff starts afresh: five times the
 /// longest wait, so that a flapping link never gets back to waiting for nothing.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
-/// A failing dial is logged when it is the first, when its reason changes, and this often.
+/// A failing dial is logged the first time for each reason, and then this often.
 const LOG_AGAIN: Duration = Duration::from_secs(30);
 /// Shows the liveness check that the crank still turns.
 const TURN: Duration = Duration::from_secs(5);
-
-/// What the supervisor waits for, besides requests.
-enum Activity {
-    Nothing,
-    Dialling(Dialling),
-    /// Between the end of the dial and [`Effect::Serve`].
-    Confirmed(Live),
-    Serving(Box<Serving>),
-    Waiting {
-        until: Pin<Box<Sleep>>,
-        hurry: Option<watch::Receiver<Status>>,
-    },
-}
-
-struct Dialling {
-    task: JoinHandle<Result<Live, DialError>>,
-    opened: Option<oneshot::Receiver<()>>,
-    vitals: Arc<Vitals>,
-    cancel: CancellationToken,
-}
-
-struct Serving {
-    live: Live,
-    hung: Pin<Box<dyn Future<Output = ()> + Send>>,
-    stable: Option<Pin<Box<Sleep>>>,
-}
 
 pub(super) struct Supervisor {
     line: Arc<Line>,
@@ -66,13 +38,14 @@ pub(super) struct Supervisor {
     permit: Arc<Permit>,
     requests: mpsc::Receiver<Request>,
     /// Set for the subscriber: when that connection becomes ready, there is no need to wait on.
-    leader: Option<watch::Receiver<Status>>,
+    leader: Option<Leader>,
     outages: Arc<Mutex<Outages>>,
     state: State,
     activity: Activity,
     dialled: Instant,
     attempts: u64,
-    logged: Option<(ConnectFailure, Instant)>,
+    /// Why dials failed since the last ready, and when each reason was last logged.
+    logged: Vec<(ConnectFailure, Instant)>,
 }
 
 impl Supervisor {
@@ -90,13 +63,13 @@ impl Supervisor {
             part,
             permit: Arc::new(permit),
             requests,
-            leader,
+            leader: leader.map(Leader::new),
             outages,
             state: State::Idle,
             activity: Activity::Nothing,
             dialled: Instant::now(),
             attempts: 0,
-            logged: None,
+            logged: Vec::new(),
         }
     }
 
@@ -153,11 +126,12 @@ impl Supervisor {
     async fn apply(&mut self, event: Event) {
         let (after, effects) = next(self.state, event);
         let (from, to) = (self.state.label(), after.label());
-        // A handle is there before anyone hears of ready, and gone before anyone hears of its loss.
+        // A handle is there before anyone hears of ready; nothing rests on a connection when
+        // anyone hears of its loss.
         for effect in &effects {
             match effect {
                 Effect::Serve { epoch } => self.serve(*epoch),
-                Effect::Retire { .. } => self.line.handle.store(None),
+                Effect::Retire { .. } => self.part.lost(),
                 Effect::Dial { .. } | Effect::Abandon { .. } | Effect::Wait { .. } => {}
             }
         }
@@ -176,21 +150,26 @@ impl Supervisor {
     fn tell(&mut self, from: ConnectionState, to: ConnectionState, reason: Option<&'static str>) {
         let (role, generation) = (self.line.role, self.state.epoch());
         ConnectionChanged { role, from, to, generation, reason }.emit();
-        let refused = self.line.refused.load(std::sync::atomic::Ordering::Relaxed);
-        let mut outages = self.outages.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let refused = self.line.refused.load(Ordering::Relaxed);
+        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
         if to == ConnectionState::Ready {
             ConnectionReady { role, generation, elapsed: self.dialled.elapsed() }.emit();
             outages.end(role, self.attempts, refused);
             self.attempts = 0;
-            self.logged = None;
+            self.logged.clear();
         } else if from == ConnectionState::Ready && to == ConnectionState::Backoff {
             outages.begin(role, reason.unwrap_or("other"), refused);
         } else if to == ConnectionState::Closed {
             outages.forget(role);
+            self.attempts = 0;
         }
         outages.going_on(role, self.attempts, refused);
         drop(outages);
         self.line.status.send_modify(|status| {
+            // One step: whoever finds no handle finds the state that says why.
+            if from == ConnectionState::Ready {
+                self.line.handle.store(None);
+            }
             status.state = to;
             status.since = SystemTime::now();
             status.entered = Instant::now();
@@ -202,11 +181,11 @@ impl Supervisor {
 
     fn dial_failed(&mut self, generation: Epoch, error: &DialError) {
         let failure = error.failure;
-        let known =
-            |(last, at): (ConnectFailure, Instant)| last == failure && at.elapsed() < LOG_AGAIN;
-        let log = !self.logged.is_some_and(known);
+        let log =
+            !self.logged.iter().any(|(last, at)| *last == failure && at.elapsed() < LOG_AGAIN);
         if log {
-            self.logged = Some((failure, Instant::now()));
+            self.logged.retain(|(last, _)| *last != failure);
+            self.logged.push((failure, Instant::now()));
         }
         let (role, elapsed) = (self.line.role, self.dialled.elapsed());
         DialFailed { role, generation, failure, detail: &error.detail, elapsed, log }.emit();
@@ -219,11 +198,15 @@ impl Supervisor {
             return;
         };
         live.vitals.serve();
+        if let Some(leader) = &mut self.leader {
+            leader.look();
+        }
         let connection = live.connection.clone();
-        let hung = heartbeat::missed(connection.clone(), Arc::clone(&live.vitals));
+        let vitals = Arc::clone(&live.vitals);
+        let hung = heartbeat::missed(connection.clone(), Arc::clone(&vitals));
         let stable = Some(Box::pin(tokio::time::sleep(STABLE_AFTER)));
         self.activity = Activity::Serving(Box::new(Serving { live, hung: Box::pin(hung), stable }));
-        self.line.handle.store(Some(Arc::new(Handle { connection, epoch })));
+        self.line.handle.store(Some(Arc::new(Handle { connection, epoch, vitals })));
         self.part.ready();
     }
 
@@ -233,11 +216,10 @@ impl Supervisor {
             Effect::Dial { epoch } => self.dial(epoch),
             Effect::Abandon { .. } => {
                 if let Activity::Dialling(dialling) = self.rest() {
-                    dialling.vitals.end(SocketClose::Shutdown);
-                    dialling.cancel.cancel();
-                    // Whatever became of the dial, its socket is closed now.
-                    drop(dialling.task.await);
+                    dialling.abandon().await;
                 }
+                // It may have been prepared at the last moment.
+                self.part.lost();
             }
             Effect::Retire { epoch, reason } => {
                 if let Activity::Serving(serving) = self.rest() {
@@ -251,15 +233,13 @@ impl Supervisor {
                     } else {
                         serving.live.driver.stop().await;
                     }
-                    self.part.lost();
                 }
             }
             Effect::Wait { attempt, pace, .. } => {
                 let (role, limits) = (self.line.role, self.line.options.backoff);
                 let delay = backoff::delay(role, pace, attempt, fastrand::f64(), limits);
-                let hurry = self.leader.clone().filter(|leader| !leader.borrow().is_ready());
                 let until = Box::pin(tokio::time::sleep(delay));
-                self.activity = Activity::Waiting { until, hurry };
+                self.activity = Activity::Waiting { until, leader: self.leader.clone() };
             }
         }
     }
@@ -269,48 +249,24 @@ impl Supervisor {
     }
 
     fn dial(&mut self, epoch: Epoch) {
-        let (told, opened) = oneshot::channel();
-        let (vitals, cancel) = (Arc::<Vitals>::default(), CancellationToken::new());
-        let dialling = attempt(
-            Arc::clone(&self.line),
-            Arc::clone(&self.part),
-            Arc::clone(&self.permit),
-            epoch,
-            Arc::clone(&vitals),
-            told,
-        );
-        let cancelled = cancel.clone();
-        let task = tokio::spawn(async move {
-            tokio::select! {
-                result = dialling => result,
-                () = cancelled.cancelled() => Err(DialError::new(ConnectFailure::Other, "abandoned")),
-            }
-        });
+        self.line.speaking.store(epoch, Ordering::Relaxed);
+        if let Some(leader) = &mut self.leader {
+            leader.look();
+        }
+        let (line, part) = (Arc::clone(&self.line), Arc::clone(&self.part));
+        let dialling = Dialling::start(line, part, Arc::clone(&self.permit), epoch);
         self.dialled = Instant::now();
-        self.activity = Activity::Dialling(Dialling { task, opened: Some(opened), vitals, cancel });
+        self.activity = Activity::Dialling(dialling);
     }
 }
 
-/// One dial with everything before ready.
-async fn attempt(
-    line: Arc<Line>,
-    part: Arc<dyn Part>,
-    permit: Arc<Permit>,
-    epoch: Epoch,
-    vitals: Arc<Vitals>,
-    opened: oneshot::Sender<()>,
-) -> Result<Live, DialError> {
-    tokio::time::sleep(permit.dial()?).await;
-    DialStarted { role: line.role, generation: epoch }.emit();
-    let ears = Arc::clone(&part);
-    let on_push = Arc::new(move |push| ears.pushed(push));
-    let live = dial(&line.options, line.role, epoch, &permit, vitals, opened, on_push).await?;
-    match part.prepare(live.connection.clone(), epoch).await {
-        Ok(()) => Ok(live),
-        Err(error) => {
-            live.driver.stop().await;
-            Err(error)
-        }
+impl Drop for Supervisor {
+    /// Whoever ends otherwise than closed ends by a panic: nobody may use what it leaves behind.
+    fn drop(&mut self) {
+        self.line.status.send_modify(|status| {
+            self.line.handle.store(None);
+            status.state = ConnectionState::Closed;
+        });
     }
 }
 
@@ -319,63 +275,5 @@ fn reason_of(event: Event) -> Option<&'static str> {
         Event::Failed { failure, .. } => Some(failure.label()),
         Event::Lost { reason, .. } => Some(reason.label()),
         _ => None,
-    }
-}
-
-enum Happening {
-    Event(Event),
-    Dialled(Epoch, Result<Live, DialError>),
-}
-
-/// The next thing that happens by itself. Cancel-safe: what is awaited stays in `activity`.
-async fn happens(activity: &mut Activity, epoch: Epoch) -> Happening {
-    match activity {
-        Activity::Nothing | Activity::Confirmed(_) => std::future::pending().await,
-        Activity::Dialling(dialling) => {
-            if let Some(opened) = &mut dialling.opened {
-                let told = opened.await;
-                dialling.opened = None;
-                if told.is_ok() {
-                    return Happening::Event(Event::Opened { epoch });
-                }
-            }
-            let result = (&mut dialling.task).await.unwrap_or_else(|_panic| {
-                Err(DialError::new(ConnectFailure::Other, "the dial ended by a panic"))
-            });
-            Happening::Dialled(epoch, result)
-        }
-        Activity::Serving(serving) => {
-            let Serving { live, hung, stable } = serving.as_mut();
-            let lost = |reason| Event::Lost { epoch, reason };
-            Happening::Event(tokio::select! {
-                () = live.driver.ended() => lost(live.vitals.ending()),
-                () = hung.as_mut() => lost(SocketClose::Heartbeat),
-                () = elapsed(stable) => {
-                    *stable = None;
-                    Event::Stable { epoch }
-                }
-            })
-        }
-        Activity::Waiting { until, hurry } => {
-            tokio::select! {
-                () = until.as_mut() => {}
-                () = becomes_ready(hurry) => {}
-            }
-            Happening::Event(Event::Due { epoch })
-        }
-    }
-}
-
-async fn elapsed(sleep: &mut Option<Pin<Box<Sleep>>>) {
-    match sleep {
-        Some(sleep) => sleep.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn becomes_ready(leader: &mut Option<watch::Receiver<Status>>) {
-    let Some(leader) = leader else { return std::future::pending().await };
-    if leader.wait_for(Status::is_ready).await.is_err() {
-        std::future::pending().await
     }
 }

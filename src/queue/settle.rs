@@ -190,3 +190,15 @@ fn first_line(detail: &str) -> String {
     let line = detail.lines().next().unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).take(500).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_cut_to_one_short_line() {
+        assert_eq!(first_line("no \u{1b}[31msuch\tfield\nsecret"), "no [31msuchfield");
+        assert_eq!(first_line(&"x".repeat(9999)).len(), 500);
+        assert_eq!(first_line(""), "");
+    }
+}

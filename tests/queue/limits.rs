@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+use trunkline::model::CommandFailure;
 use trunkline::queue::{EnqueueError, GROUP, MAX_DELIVERIES, Thresholds, Verdict};
 
 use crate::house::{Diary, House, WorkerPlan, event, job};
+use crate::support::eventually::eventually;
 
 #[tokio::test]
 async fn a_full_queue_refuses_until_it_has_come_down_to_recovery() {
@@ -86,6 +89,46 @@ async fn faults_of_redis_use_up_no_attempt_and_still_end() {
     assert!(diary.jobs().iter().all(|job| job.attempt == 1));
     let deliveries = |body: &[u8]| diary.jobs().iter().filter(|job| job.body == body).count();
     assert_eq!((deliveries(b"unlucky"), deliveries(b"hopeless")), (5, MAX_DELIVERIES as usize));
+}
+
+#[tokio::test]
+async fn a_redis_without_memory_still_gives_out_and_settles() {
+    static GATE: Semaphore = Semaphore::const_new(0);
+    let house = House::start();
+    let post = house.producer().await;
+    let diary = Diary::new(async |job| {
+        let _one_by_one = GATE.acquire().await.unwrap();
+        match (job.body.as_slice(), job.attempt) {
+            (b"again", 1) => Verdict::Retry { reason: "once" },
+            _ => Verdict::Done,
+        }
+    });
+    let _worker = WorkerPlan { concurrency: 2, ..house.worker() }.start(&diary).await;
+    post.post("again").await;
+    post.post_all((0..40).map(|n| n.to_string())).await;
+    diary.reaches(2).await;
+
+    house.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]);
+    GATE.add_permits(1);
+    diary.reaches(41).await;
+    let stream = house.keys.stream();
+    eventually("all settled but the one to be put back", async || {
+        match house.redis.cli(&["XLEN", &stream]).integer() {
+            1 => Ok(()),
+            more => Err(more),
+        }
+    })
+    .await;
+    match post.producer.enqueue(&[event("late"), event("later")]).await {
+        Err(EnqueueError::Redis(error)) => assert_eq!(error.reason(), CommandFailure::Oom),
+        other => panic!("{other:?}"),
+    }
+
+    house.redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    let late = post.producer.enqueue(&[event("late"), event("later")]).await.unwrap();
+    assert!(late.iter().all(|one| !one.duplicate), "the refused batch had left something behind");
+    house.is_drained().await;
+    assert_eq!(diary.jobs().len(), 44);
 }
 
 #[tokio::test]

@@ -4,16 +4,16 @@
 //! documentation. A channel, a client id, a subject, a key or an error text is never a label.
 
 mod client;
+mod command;
 mod connection;
 mod http;
 mod queue;
-mod redis;
 
 pub use client::*;
+pub use command::*;
 pub use connection::*;
 pub use http::*;
 pub use queue::*;
-pub use redis::*;
 
 /// A closed set of label values under one or more label keys.
 pub trait Label: Copy + 'static {

@@ -19,7 +19,7 @@ end
 local duplicates, added = {}, 0
 for i = 4, #ARGV, 5 do
   local hash, id, kind, traceparent, body = unpack(ARGV, i, i + 4)
-  if hash ~= '' and not redis.call('SET', KEYS[5] .. hash, id, 'PX', window, 'NX') then
+  if hash ~= '' and not redis.call('SET', KEYS[5] .. hash, 1, 'PX', window, 'NX') then
     duplicates[#duplicates + 1] = 1
   else
     local fields = { 'id', id, 'type', kind, 'at', now, 'attempt', 1, 'deliveries', 0, 'body', body }

@@ -1,0 +1,15 @@
+//! The connection, from outside: an owner and its handles in this process, a real Redis in
+//! another, and CLIENT LIST as the witness.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod dials;
+mod fixture;
+mod lifecycle;
+mod outages;
+mod roles;
+mod signals;
+mod subscriber;
