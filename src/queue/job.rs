@@ -18,8 +18,18 @@ pub struct NewJob {
     pub body: Vec<u8>,
     /// W3C trace context of whoever made it.
     pub traceparent: Option<String>,
-    /// By which repeats are known; `None` makes a job every time.
-    pub dedup: Option<DedupKey>,
+    /// How repeats are known; `None` makes a job every time.
+    pub dedup: Option<Dedup>,
+}
+
+/// By what a repeat of a job is known, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dedup {
+    /// The caller chose the event's id: for the whole dedup window.
+    Given(DedupKey),
+    /// We made the id. Only a caller that was told it with an unknown outcome can repeat it, so
+    /// it is known for a few minutes.
+    Assigned(DedupKey),
 }
 
 /// Names an event for the dedup window: a hash of its source and id.

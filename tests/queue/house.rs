@@ -151,7 +151,7 @@ pub fn job(body: &str) -> NewJob {
 }
 
 pub fn event(id: &str) -> NewJob {
-    NewJob { dedup: Some(DedupKey::new("/test", id)), ..job(id) }
+    NewJob { dedup: Some(Dedup::Given(DedupKey::new("/test", id))), ..job(id) }
 }
 
 impl Post {
