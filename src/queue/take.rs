@@ -92,8 +92,9 @@ impl<H: Handler> Taker<H> {
                 Ok(false) => self.wait(stop).await,
                 // The connection has counted and logged it.
                 Err(error) => {
-                    // It may have been executed: then jobs are pending for us that nobody does.
-                    self.unseen |= error.sent() == Sent::Maybe;
+                    // It may have been executed, if only in part: then jobs are pending for us
+                    // that nobody does.
+                    self.unseen |= error.sent() != Sent::No;
                     self.hungry = true;
                     self.pace.failed(Instant::now());
                 }
