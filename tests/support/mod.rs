@@ -11,6 +11,7 @@
 pub mod certificates;
 pub mod children;
 pub mod eventually;
+pub mod house;
 pub mod http;
 pub mod metrics;
 pub mod port;
