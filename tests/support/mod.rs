@@ -11,7 +11,9 @@
 pub mod certificates;
 pub mod children;
 pub mod eventually;
+pub mod fleet;
 pub mod http;
+pub mod laws;
 pub mod metrics;
 pub mod port;
 pub mod process;
@@ -19,6 +21,8 @@ pub mod programs;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
+pub mod scene;
+pub mod traffic;
 
 use std::time::Duration;
 
