@@ -3,6 +3,7 @@
 use crate::conn::{self, Sent};
 use crate::model::{Event, JobType};
 use crate::queue::{DedupKey, EnqueueError, Enqueued, NewJob, Producer};
+use crate::telemetry::events::queue::EventsAccepted;
 use crate::telemetry::trace::{TraceContext, producer_span};
 
 /// What the server itself adds to an event in shorthand: id, source, time, specversion.
@@ -92,6 +93,9 @@ impl Ingest {
         });
         match enqueued {
             Ok(enqueued) => {
+                let duplicate = enqueued.iter().filter(|job| job.duplicate).count() as u64;
+                let fresh = enqueued.len() as u64 - duplicate;
+                EventsAccepted { fresh, duplicate }.emit();
                 let accepted =
                     |(id, job): (String, Enqueued)| Accepted { id, duplicate: job.duplicate };
                 Ok(ids.into_iter().zip(enqueued).map(accepted).collect())
