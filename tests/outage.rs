@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::chain;
 use support::eventually::eventually;
 use support::fleet::Fleet;
 use support::process::Daemon;
@@ -121,12 +122,7 @@ async fn a_publish_that_nobody_hears_is_counted_where_it_was_published() {
     let fleet = Fleet::start(&redis.url(), 1, 1).await;
     let (server, worker) = (&fleet.servers[0], &fleet.workers[0]);
     let http = server.public().await;
-    let chain = json!({
-        "id": "tell", "name": "Tell", "enabled": true, "on": { "type": "told", "subject": "*" },
-        "nodes": [{ "id": "tell", "kind": "action",
-                    "notify": { "channel": "'told'", "type": "told" } }],
-    });
-    assert_eq!(http.put("/v1/rule-chains/tell", &chain).await.status, 201);
+    chain::store(&http, &chain::telling("told", "told")).await;
     let both = async || {
         let answer = http.post("/v1/notifications", &json!({"channel": "told", "data": 1})).await;
         assert_eq!(answer.status, 200);

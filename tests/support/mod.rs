@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 pub mod certificates;
+pub mod chain;
 pub mod children;
 pub mod eventually;
 pub mod fleet;
