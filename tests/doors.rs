@@ -183,6 +183,38 @@ async fn a_full_queue_refuses_events() {
 }
 
 #[tokio::test]
+async fn a_channel_that_redis_takes_away_is_told_to_its_clients_and_the_others_are_not_touched() {
+    let everything = "user default on nopass ~* &* +@all";
+    let redis = Redis::plan().users(&[everything, "user line on >secret ~* &* +@all"]).start();
+    let url = redis.url().replace("redis://", "redis://line:secret@");
+    let server = Daemon::server(&url).start();
+    server.wait_ready().await;
+    let public = server.public().await;
+    let mut both = Sse::open(&public, "/v1/stream?channel=kept&channel=lost").await;
+    let mut other = Sse::open(&public, "/v1/stream?channel=kept").await;
+
+    // Redis closes the connections whose subscriptions the new rights no longer cover.
+    let rights = ["&trunkline:probe:*", "&trunkline:ctl", "&trunkline:notify:kept"];
+    redis.cli(&[&["ACL", "SETUSER", "line", "resetchannels"], &rights[..]].concat());
+    let told = loop {
+        let event = both.event().await;
+        match event.event.as_str() {
+            "status" => {}
+            "problem" => break event.json(),
+            other => panic!("a {other} event: {}", event.data),
+        }
+    };
+    assert_eq!(told["type"], "urn:trunkline:problem:subscription-refused");
+    assert!(told["detail"].as_str().unwrap().contains("lost"));
+
+    server.metric("trunkline_subscriptions_confirmed").await.settles(1.0).await;
+    let notice = json!({ "channel": "kept", "data": 1 });
+    assert_eq!(public.post("/v1/notifications", &notice).await.status, 200);
+    assert_eq!((heard(&mut both).await, heard(&mut other).await), (json!(1), json!(1)));
+    server.wait_ready().await;
+}
+
+#[tokio::test]
 async fn a_channel_that_redis_refuses_is_an_error_for_its_client_alone() {
     let line = "user default on nopass ~* +@all resetchannels &trunkline:probe:* &trunkline:ctl \
                 &trunkline:notify:open";

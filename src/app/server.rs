@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::daemon::{Daemon, Ground};
 use super::{drain, links, watch};
 use crate::config::{self, CommonConfig, Parsed, ServerConfig, Surroundings};
-use crate::conn::{Budget, Messages, Owner};
+use crate::conn::{Budget, Messages, Owner, Subscriber};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
-use crate::flow::{announce, fanout, sample};
+use crate::flow::{announce, fanout, refusals, sample};
 use crate::health::{Facts, Monitor, Progress};
 use crate::http::access::Access;
 use crate::http::public::Public;
@@ -42,6 +42,7 @@ pub struct Server {
     doors: Arc<Public>,
     public: Listener,
     admin: watch::AdminDoor,
+    subscriber: Subscriber,
     messages: Messages,
     inspector: Inspector,
     thresholds: Thresholds,
@@ -99,6 +100,7 @@ impl Daemon for Server {
         let draining = Arc::new(AtomicBool::new(false));
         let monitor = {
             let (owner, draining) = (Arc::clone(&owner), Arc::clone(&draining));
+            let subscriber = subscriber.clone();
             let interval = common.intervals.probe;
             Arc::new(Monitor::new(move || {
                 let draining = draining.load(Ordering::Relaxed);
@@ -127,6 +129,7 @@ impl Daemon for Server {
             doors,
             public,
             admin,
+            subscriber,
             messages,
             thresholds,
             config,
@@ -143,6 +146,7 @@ impl Daemon for Server {
         let statuses =
             [Role::Shared, Role::Subscriber].into_iter().filter_map(|it| owner.watch(it));
         let background = [
+            spawn("refusals", refusals::run(self.subscriber, hub.clone())),
             spawn("announce", announce::run(statuses.collect(), hub.clone())),
             spawn("sample", sample::run(self.inspector, self.thresholds, common.intervals.sample)),
             spawn("readiness", async move { monitor.run().await }),

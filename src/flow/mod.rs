@@ -7,4 +7,5 @@ pub mod ingest;
 pub mod listen;
 pub mod notify;
 pub mod process;
+pub mod refusals;
 pub mod sample;

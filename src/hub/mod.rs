@@ -130,6 +130,20 @@ impl Hub {
         self.0.lock().announced.clone()
     }
 
+    /// The subscriptions that clients hear, each of which Redis had confirmed.
+    pub fn heard(&self) -> Vec<Subscription> {
+        self.0.lock().registry.heard()
+    }
+
+    /// Redis no longer lets us hear this: those who did are told so, and hear the rest of what
+    /// they want as before. `told` says it once for each transport.
+    pub fn refuse(&self, subscription: &Subscription, told: impl Fn(Transport) -> Frame) {
+        let mut state = self.0.lock();
+        for outbox in state.registry.silence(subscription) {
+            outbox.push(told(outbox.transport()));
+        }
+    }
+
     /// Admits nobody any more and tells every client goodbye; each still gets what waits for it.
     pub fn close(&self) {
         let mut state = self.0.lock();

@@ -75,6 +75,19 @@ impl Registry {
         orphaned
     }
 
+    /// What is heard by anyone: confirmed by Redis at some time.
+    pub(super) fn heard(&self) -> Vec<Subscription> {
+        let heard = self.topics.iter().filter(|(_, topic)| !topic.hearers.is_empty());
+        heard.map(|(subscription, _)| subscription.clone()).collect()
+    }
+
+    /// Nobody hears this any more, although it may still be wanted. Says who did.
+    pub(super) fn silence(&mut self, subscription: &Subscription) -> Vec<Arc<Outbox>> {
+        let topic = self.topics.get_mut(subscription);
+        let hearers = topic.map(|topic| std::mem::take(&mut topic.hearers)).unwrap_or_default();
+        hearers.into_values().collect()
+    }
+
     /// Redis sends a notification once for each subscription of ours that matches it. This
     /// copy is for the clients that hear `came_by` and were not already meant by an earlier
     /// copy: the exact name comes first, then the prefixes from short to long. So a client

@@ -13,6 +13,7 @@ pub mod chain;
 pub mod children;
 pub mod eventually;
 pub mod fleet;
+pub mod house;
 pub mod http;
 pub mod laws;
 pub mod metrics;
