@@ -10,6 +10,7 @@
 
 pub mod certificates;
 pub mod children;
+pub mod collector;
 pub mod eventually;
 pub mod http;
 pub mod metrics;
