@@ -45,7 +45,7 @@ impl Fleet {
         worker.wait_ready().await;
         let public = server.public().await;
         let chain = json!({ "on": { "type": "*" }, "nodes": [
-            { "id": "tell", "kind": "action", "notify": { "channel": "'swordfish'" } },
+            { "id": "tell", "kind": "action", "notify": { "channel": "'swordfish'", "type": "alert" } },
         ]});
         let fleet = Self { redis, server, worker, public };
         let answer = fleet.public.put("/v1/rule-chains/tell", &chain).await;
@@ -147,6 +147,13 @@ async fn one_post_is_one_trace_from_the_caller_to_the_clients() {
     assert_eq!(deliver.attribute("trunkline.delivery.count"), "2", "one span for both clients");
     assert_eq!(told, traceparent(publish));
     assert!(!format!("{spans:?}").contains(SECRET), "{spans:#?}");
+
+    let page = include_str!("../docs/traces.md");
+    let names = spans.iter().map(|span| span.name.replace("rule-engine-events", "{queue}"));
+    let attributes = spans.iter().flat_map(|span| span.attributes.keys().cloned());
+    for word in names.chain(attributes) {
+        assert!(page.contains(&format!("`{word}`")), "docs/traces.md does not know `{word}`");
+    }
 }
 
 #[tokio::test]
