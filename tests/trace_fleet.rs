@@ -146,6 +146,9 @@ async fn one_post_is_one_trace_from_the_caller_to_the_clients() {
     assert_eq!(process.attribute("trunkline.job.attempt"), "1");
     assert_eq!(deliver.attribute("trunkline.delivery.count"), "2", "one span for both clients");
     assert_eq!(told, traceparent(publish));
+    // The first job finds the chains new, and says so inside its span.
+    let line = fleet.worker.logged("rule chains loaded", |_| true).await;
+    assert_eq!(field(&line, "span_id"), process.id);
     assert!(!format!("{spans:?}").contains(SECRET), "{spans:#?}");
 
     let page = include_str!("../docs/traces.md");
@@ -201,6 +204,7 @@ async fn a_direct_notification_begins_a_trace_of_three_spans() {
     let reason = failed.attribute("error.type").to_owned();
     let line = fleet.server.logged("notification not published", |_| true).await;
     assert_eq!((field(&line, "reason"), field(&line, "trace_id")), (&*reason, &*failed.trace));
+    assert_eq!(field(&line, "span_id"), failed.id);
     assert_eq!(failed.trace, CALLER.split('-').nth(1).unwrap());
     let refused = |span: &Span| span.attribute("http.response.status_code") == "503";
     assert!(collector.span("POST /v1/notifications", refused).await.failed);
