@@ -77,6 +77,8 @@ impl Ingest {
         trace: Trace<'_>,
     ) -> Result<Vec<Accepted>, IngestError> {
         let span = producer_span(trace.context, events.len());
+        // Events with a trace of their own go on in that one.
+        events.iter().filter_map(Event::traceparent).for_each(|own| span.link(own));
         let sent = span.traceparent();
         let ids: Vec<_> = events.iter().map(|event| event.id().to_owned()).collect();
         let jobs = events.into_iter().enumerate().map(|(index, event)| {
@@ -85,7 +87,7 @@ impl Ingest {
                 .map_err(|bytes| IngestError::TooLarge { index, bytes, limit: self.max_payload })
         });
         let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
-        let enqueued = self.producer.enqueue(&jobs).await.inspect_err(|error| {
+        let enqueued = span.instrument(self.producer.enqueue(&jobs)).await.inspect_err(|error| {
             span.failed(match error {
                 EnqueueError::Full => "queue_full",
                 EnqueueError::Redis(error) => error.reason().label(),

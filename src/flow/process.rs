@@ -87,7 +87,8 @@ impl Process {
             published_ms: Some(unix_ms()),
             origin: Origin::Trunkline,
         };
-        let result = self.publisher.publish(&address, &notification.to_wire()).await;
+        let payload = notification.to_wire();
+        let result = span.instrument(self.publisher.publish(&address, &payload)).await;
         if let Err(error) = &result {
             span.failed(error.publish_reason().label());
         }
@@ -152,8 +153,8 @@ struct Cause {
     accepted_ms: u64,
 }
 
-impl Handler for Process {
-    async fn handle(&self, job: Job) -> Verdict {
+impl Process {
+    async fn attempt(&self, job: Job, context: Option<TraceContext>) -> Verdict {
         let Ok(event) = Event::from_json(&job.body) else {
             let detail = "the job's body is not a CloudEvent".to_owned();
             return Verdict::Dead { reason: DeadReason::Malformed, detail };
@@ -162,7 +163,6 @@ impl Handler for Process {
             Ok(rules) => rules,
             Err(verdict) => return verdict,
         };
-        let span = process_span(trace::decide(job.traceparent.as_deref()), job.attempt);
         let cause = Cause {
             id: event.id().to_owned(),
             source: event.source().to_owned(),
@@ -174,14 +174,20 @@ impl Handler for Process {
             (rules.evaluate(&event), started.elapsed())
         });
         let Ok((runs, elapsed)) = evaluating.await else {
-            span.failed("panic");
             return Verdict::Retry { reason: "the rules panicked" };
         };
         let share = elapsed / u32::try_from(runs.len().max(1)).unwrap_or(u32::MAX);
         for run in &runs {
             RuleEvaluated { outcome: run.outcome, elapsed: share }.emit();
         }
-        let verdict = self.publish_all(&cause, runs, span.context()).await;
+        self.publish_all(&cause, runs, context).await
+    }
+}
+
+impl Handler for Process {
+    async fn handle(&self, job: Job) -> Verdict {
+        let span = process_span(trace::decide(job.traceparent.as_deref()), job.attempt);
+        let verdict = span.instrument(self.attempt(job, span.context())).await;
         match &verdict {
             Verdict::Done => {}
             Verdict::Retry { reason } => span.failed(reason),
