@@ -165,7 +165,7 @@ settings! {
         /// Hosts besides loopback that requests may be addressed to, with or without a port, separated by commas.
         allowed_hosts: Vec<AllowedHost> = Unset("none beyond loopback"), flag "--allowed-hosts", env "TRUNKLINE_ALLOWED_HOSTS";
         /// How long a repeat of an event's source and id makes no second job. Ids the server made
-        /// itself are not stored.
+        /// itself are known for at most five minutes.
         dedup_window: Duration = Text("24h"), flag "--dedup-window", env "TRUNKLINE_DEDUP_WINDOW";
         /// Messages that may wait for one client. A client with more is closed as slow.
         client_queue: usize = Text("256"), flag "--client-queue", env "TRUNKLINE_CLIENT_QUEUE";
