@@ -194,7 +194,7 @@ async fn a_direct_notification_begins_a_trace_of_three_spans() {
     assert!(path.iter().all(|span| span.trace == request.trace));
     assert_eq!(kinds(&path), ["SERVER", "PRODUCER", "CONSUMER"]);
     assert_eq!((&publish.parent, &deliver.parent), (&request.id, &publish.id));
-    assert_eq!(deliver.links, [publish.id.clone()]);
+    assert_eq!(deliver.links, std::slice::from_ref(&publish.id));
     assert_eq!(told, traceparent(&publish));
 
     // What fails says so in its span, and its log line bears the trace's id.
