@@ -79,3 +79,22 @@ pub(super) async fn until_stop_or_end<T>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::task::spawn;
+    use std::future::pending;
+
+    #[tokio::test]
+    async fn a_task_that_ends_or_panics_ends_the_process_and_a_signal_does_too() {
+        let stop = CancellationToken::new();
+        let mut ended = spawn("ended", async {});
+        assert!(!until_stop_or_end(&stop, &mut ended).await);
+        let mut panicked = spawn("panicked", async { panic!("of this test") });
+        assert!(!until_stop_or_end(&stop, &mut panicked).await);
+        let mut running = spawn("running", pending::<()>());
+        stop.cancel();
+        assert!(until_stop_or_end(&stop, &mut running).await);
+    }
+}

@@ -11,6 +11,7 @@
 pub mod certificates;
 pub mod chain;
 pub mod children;
+pub mod collector;
 pub mod eventually;
 pub mod fleet;
 pub mod house;
