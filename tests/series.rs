@@ -13,7 +13,8 @@ use serde_json::json;
 use support::eventually::eventually;
 use support::house::{House, heard};
 use support::http::Sse;
-use support::metrics::{Series, parse};
+use support::laws::{broken_laws, laws_hold};
+use support::metrics::{Page, Series, parse};
 use support::process::Daemon;
 use support::programs::Program;
 use trunkline::model::Component;
@@ -160,61 +161,6 @@ async fn random_traffic(house: &House, random: &mut fastrand::Rng) -> u32 {
     accepted
 }
 
-/// The laws of the contract that hold on a process at rest.
-fn laws(page: &str) -> Result<(), String> {
-    let series = parse(page);
-    let sum = |name: &str, labels: &[(&str, &str)]| -> f64 {
-        let wanted = |it: &&Series| {
-            it.name == name
-                && labels
-                    .iter()
-                    .all(|(key, value)| it.labels.get(*key).is_some_and(|it| it == value))
-        };
-        series.iter().filter(wanted).map(|it| it.value).sum()
-    };
-    let total = |name: &str| sum(name, &[]);
-    let mut laws = vec![];
-    for role in ["shared", "subscriber"] {
-        let of = |name: &str| sum(name, &[("role", role)]);
-        let open = of("trunkline_redis_connections_open");
-        laws.push((
-            "opened - closed = open",
-            of("trunkline_redis_connections_opened_total")
-                - of("trunkline_redis_connections_closed_total"),
-            open,
-        ));
-        laws.push(("open = expected", open, of("trunkline_redis_connections_expected")));
-        laws.push(("one state of each connection", of("trunkline_redis_connection_state"), open));
-    }
-    laws.push((
-        "received = routed + dropped",
-        total("trunkline_subscriber_messages_received_total"),
-        total("trunkline_subscriber_messages_routed_total")
-            + total("trunkline_subscriber_messages_dropped_total"),
-    ));
-    laws.push((
-        "enqueued = delivered + dropped + waiting",
-        total("trunkline_client_messages_enqueued_total"),
-        total("trunkline_deliveries_total")
-            + total("trunkline_client_messages_dropped_total")
-            + total("trunkline_client_messages_waiting"),
-    ));
-    laws.push((
-        "publish attempts = answered + failures",
-        total("trunkline_publish_attempts_total"),
-        total("trunkline_publish_receivers_count") + total("trunkline_publish_failures_total"),
-    ));
-    laws.push((
-        "clients opened - closed = connected",
-        total("trunkline_clients_opened_total") - total("trunkline_clients_closed_total"),
-        total("trunkline_clients_connected"),
-    ));
-    laws.push(("nothing is in flight", total("trunkline_redis_commands_in_flight"), 0.0));
-    laws.push(("no job is in hand", total("trunkline_jobs_in_flight"), 0.0));
-    let broken: Vec<_> = laws.iter().filter(|(_, left, right)| left != right).collect();
-    if broken.is_empty() { Ok(()) } else { Err(format!("{broken:?}")) }
-}
-
 #[tokio::test]
 async fn whatever_callers_send_the_series_stay_those_of_the_catalogue_and_their_sums_agree() {
     let house = House::start().await;
@@ -241,9 +187,7 @@ async fn whatever_callers_send_the_series_stay_those_of_the_catalogue_and_their_
     for (daemon, component) in daemons {
         daemon.metric("trunkline_redis_outage_duration_seconds_count").await.reaches(1.0).await;
         daemon.wait_ready().await;
-        let name = component.label();
-        eventually(&format!("the laws hold on the {name}"), async || laws(&page(daemon).await))
-            .await;
+        laws_hold(daemon).await;
     }
     drop(stream);
     for ((daemon, component), before) in daemons.into_iter().zip(before) {
@@ -256,7 +200,7 @@ async fn whatever_callers_send_the_series_stay_those_of_the_catalogue_and_their_
         let after = check(&page, component);
         let news: Vec<_> = after.symmetric_difference(&before).collect();
         assert!(news.is_empty(), "{component}: {news:?}");
-        laws(&page).unwrap();
+        assert_eq!(broken_laws(&Page::parse(&page)), [""; 0], "{component}");
     }
 }
 

@@ -38,9 +38,7 @@ impl House {
 
     /// Stores a rule chain under its own id. Panics unless it was taken.
     pub async fn chain(&self, chain: Value) {
-        let path = format!("/v1/rule-chains/{}", chain["id"].as_str().expect("an id"));
-        let answer = self.public.put(&path, &chain).await;
-        assert!(matches!(answer.status, 200 | 201), "{} {}", answer.status, answer.text());
+        super::chain::store(&self.public, &chain).await;
     }
 
     /// Posts an event in shorthand. Panics unless it was accepted.

@@ -81,7 +81,12 @@ impl Page {
     pub async fn of(daemon: &Daemon) -> Page {
         let page = daemon.admin().await.get("/metrics").await;
         assert_eq!(page.status, 200, "{:?}", page.body);
-        Page(parse(page.text()))
+        Page::parse(page.text())
+    }
+
+    /// A page that was read already. Panics with the line that is not in the text format.
+    pub fn parse(page: &str) -> Page {
+        Page(parse(page))
     }
 
     /// The sum over the series of this name that bear these labels. Panics if the page does not
