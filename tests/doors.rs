@@ -139,21 +139,32 @@ async fn without_redis_nothing_is_accepted_and_the_caller_is_told_when_to_come_b
 }
 
 #[tokio::test]
-async fn when_redis_hangs_the_outcome_is_unknown_and_the_ids_allow_a_safe_repeat() {
+async fn when_redis_hangs_the_outcome_is_unknown_and_the_id_allows_a_safe_repeat() {
+    an_unknown_outcome_is_repeated_safely(json!({ "type": "t", "id": "7" })).await;
+}
+
+#[tokio::test]
+async fn an_id_that_the_server_made_allows_a_safe_repeat_too() {
+    an_unknown_outcome_is_repeated_safely(json!({ "type": "t" })).await;
+}
+
+async fn an_unknown_outcome_is_repeated_safely(mut event: Value) {
     let house = House::start().await;
     // Redis learns the script now, so that the next call is the whole job.
     assert_eq!(house.event(json!({ "type": "t" })).await.status, 202);
-    let event = json!({ "type": "t", "id": "7" });
     house.redis.stop();
     let answer = house.event(event.clone()).await;
     assert_eq!(problem(&answer), (503, "outcome-unknown".into()));
-    assert_eq!(answer.json()["ids"], json!(["7"]));
+    let ids = answer.json()["ids"].clone();
+    if let Some(id) = event.get("id") {
+        assert_eq!(ids, json!([id]));
+    }
+    event["id"] = ids[0].clone();
     house.redis.cont();
-    eventually("the first one was executed", async || {
-        match house.redis.cli(&["XLEN", "trunkline:{q:rule-engine-events}:stream"]).integer() {
-            2 => Ok(()),
-            other => Err(other),
-        }
+    let jobs = || house.redis.cli(&["XLEN", "trunkline:{q:rule-engine-events}:stream"]).integer();
+    eventually("the first one was executed", async || match jobs() {
+        2 => Ok(()),
+        other => Err(other),
     })
     .await;
     house.server.wait_ready().await;
@@ -162,7 +173,10 @@ async fn when_redis_hangs_the_outcome_is_unknown_and_the_ids_allow_a_safe_repeat
         answer => Err(answer.status),
     })
     .await;
-    assert_eq!(repeat.json()["accepted"], json!([{ "id": "7", "duplicate": true }]));
+    assert_eq!(repeat.json()["accepted"], json!([{ "id": ids[0], "duplicate": true }]));
+    assert_eq!(jobs(), 2);
+    house.server.metric("trunkline_events_accepted_total").await.settles(1.0).await;
+    house.server.metric("trunkline_events_duplicate_total").await.settles(1.0).await;
 }
 
 #[tokio::test]

@@ -193,3 +193,20 @@ async fn a_second_dev_says_that_there_is_a_first_and_does_not_touch_it() {
     assert!(first.exit().await.success());
     assert_eq!(names(directory.path()), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_crowd_at_a_workers_admin_listener_makes_no_series_that_only_a_server_has() {
+    let worker = Daemon::worker(NOWHERE).start();
+    let address = worker.address("admin").await;
+    let crowd: Vec<_> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let refusal = "too many http connections: one was refused";
+    worker.logged(refusal, |line| line["listener"] == "admin").await;
+    drop(crowd);
+    let admin = worker.admin().await;
+    let page = eventually("it answers again", async || {
+        admin.try_send(hyper::Method::GET, "/metrics", &[], "").await
+    })
+    .await;
+    assert!(page.text().contains("trunkline_task_panics_total 0"));
+    assert!(!page.text().contains("trunkline_http_connections"), "{}", page.text());
+}

@@ -165,8 +165,8 @@ fn commands_and_publishes() {
     NotificationPublished { receivers: 2, bytes: 100 }.emit();
     PublishFailed { reason: PublishFailure::Timeout }.emit();
     PublishFailed { reason: PublishFailure::NotReady }.emit();
-    FleetProbed { heard: true }.emit();
-    FleetProbed { heard: false }.emit();
+    FleetProbed { heard: true, again: false }.emit();
+    FleetProbed { heard: false, again: false }.emit();
 }
 
 fn messages_arrive() {

@@ -13,6 +13,7 @@ use crate::config::{
 };
 use crate::model::{Component, Fault};
 use crate::telemetry::events::process::{DrainStarted, ProcessStarted, SettingDoubted};
+use crate::telemetry::trace::TraceOptions;
 use crate::telemetry::{LogFormat, Telemetry, TelemetryOptions};
 
 /// The process could not start although its settings are good: `EX_UNAVAILABLE` of sysexits.h.
@@ -138,7 +139,7 @@ fn telemetry_options(
             None => LogFormat::detect(),
         },
         log_filter: Some(config.log.filter.clone()),
-        tracing: None,
+        tracing: TraceOptions::of(&config.otel),
     }
 }
 

@@ -47,9 +47,13 @@ mod tests {
     use std::future::pending;
 
     #[tokio::test]
-    async fn a_task_that_panics_ends_the_process() {
-        let (tasks, stop) = (Tasks::default(), CancellationToken::new());
+    async fn a_task_that_ends_or_panics_ends_the_process() {
+        let stop = CancellationToken::new();
+        let tasks = Tasks::default();
         tasks.spawn("steady", pending::<()>());
+        tasks.spawn("ended", async {});
+        assert!(!tasks.until_stop_or_end(&stop).await);
+        let tasks = Tasks::default();
         tasks.spawn("broken", async { panic!("on purpose") });
         assert!(!tasks.until_stop_or_end(&stop).await);
     }

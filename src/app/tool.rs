@@ -108,8 +108,9 @@ pub(super) fn line(notification: &str) -> String {
         }
         other => other.to_string(),
     };
-    let line = format!("{clock}  {}  {}  {said}", word(&it["subject"]), word(&it["type"]));
-    terminal::harmless(&line)
+    // Wide enough for most names, so that what is said stands in one column.
+    let (channel, kind) = (word(&it["subject"]), word(&it["type"]));
+    terminal::harmless(&format!("{clock}  {channel:<12}  {kind:<12}  {said}"))
 }
 
 fn word(value: &Value) -> String {
@@ -128,7 +129,10 @@ mod tests {
     fn a_notification_is_told_in_one_line() {
         let notification = json!({ "time": "2026-11-23T10:20:30.123Z", "subject": "host", "type": "host.pulse",
             "data": { "message": "load 0.4", "load1": 0.4 } });
-        assert_eq!(line(&notification.to_string()), "10:20:30  host  host.pulse  load 0.4");
+        assert_eq!(
+            line(&notification.to_string()),
+            "10:20:30  host          host.pulse    load 0.4"
+        );
         assert_eq!(line("not json"), "not json");
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::model::{Component, Secret};
 
-use super::otel::OtelConfig;
+use super::otel::{CollectorUrl, OtelConfig};
 use super::reader::Reader;
 use super::redis_endpoint::RedisEndpoint;
 use super::setting::DefaultText::{PerDaemon, Text, Unset};
@@ -126,16 +126,26 @@ settings! {
 
     /// What [`OtelConfig`] is put together from.
     pub(super) struct OtelParts under "Tracing" of [Server, Worker] {
-        /// Base URL of an OTLP/HTTP collector; `/v1/traces` is added. Tracing is off without it.
-        endpoint: Option<String> = Unset("tracing is off"), env "OTEL_EXPORTER_OTLP_ENDPOINT";
+        /// Base URL of an OTLP/HTTP collector, `http://` only; `/v1/traces` is added. Tracing is off without it.
+        endpoint: Option<CollectorUrl> = Unset("tracing is off"), env "OTEL_EXPORTER_OTLP_ENDPOINT";
         /// Whole URL for traces; wins over the base URL.
-        traces_endpoint: Option<String> = Unset("from the base URL"), env "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+        traces_endpoint: Option<CollectorUrl> = Unset("from the base URL"), env "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+        /// How spans are written; there is no other way than `http/protobuf`.
+        protocol: Option<String> = Unset("http/protobuf"), env "OTEL_EXPORTER_OTLP_PROTOCOL";
+        /// The same for traces alone; wins over the other.
+        traces_protocol: Option<String> = Unset("as for everything"), env "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
         /// Headers sent with every export, as `key=value,key=value`, percent-encoded.
         headers: Option<Secret> = Unset("none"), env "OTEL_EXPORTER_OTLP_HEADERS";
+        /// The same for traces alone; wins over the others.
+        traces_headers: Option<Secret> = Unset("as for everything"), env "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
+        /// `otlp`, or `none` to turn tracing off.
+        exporter: String = Text("otlp"), env "OTEL_TRACES_EXPORTER";
+        /// Turns tracing off, whatever else is set.
+        disabled: bool = Text("false"), env "OTEL_SDK_DISABLED";
         /// Which traces are kept: `always_on`, `always_off`, `traceidratio`, or one of these after `parentbased_`.
-        sampler: Option<Sampler> = Unset("parentbased_always_on"), env "OTEL_TRACES_SAMPLER";
+        sampler: Sampler = Text("parentbased_always_on"), env "OTEL_TRACES_SAMPLER";
         /// The share of traces a `traceidratio` sampler keeps, from 0 to 1.
-        sampler_arg: Option<f64> = Unset("1"), env "OTEL_TRACES_SAMPLER_ARG";
+        sampler_arg: f64 = Text("1"), env "OTEL_TRACES_SAMPLER_ARG";
         /// The name traces are filed under.
         service_name: String = PerDaemon { server: "trunkline-server", worker: "trunkline-worker" }, env "OTEL_SERVICE_NAME";
     }
@@ -155,7 +165,7 @@ settings! {
         /// Hosts besides loopback that requests may be addressed to, with or without a port, separated by commas.
         allowed_hosts: Vec<AllowedHost> = Unset("none beyond loopback"), flag "--allowed-hosts", env "TRUNKLINE_ALLOWED_HOSTS";
         /// How long a repeat of an event's source and id makes no second job. Ids the server made
-        /// itself are not stored.
+        /// itself are known for at most five minutes.
         dedup_window: Duration = Text("24h"), flag "--dedup-window", env "TRUNKLINE_DEDUP_WINDOW";
         /// Messages that may wait for one client. A client with more is closed as slow.
         client_queue: usize = Text("256"), flag "--client-queue", env "TRUNKLINE_CLIENT_QUEUE";

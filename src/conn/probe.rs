@@ -46,6 +46,7 @@ enum Probe {
 pub(super) async fn run(shared: Shared, ear: impl Fn() -> Option<Ear>, interval: Duration) {
     // Misses in a row, all of them of this generation of the subscriber.
     let (mut misses, mut of) = (0, 0);
+    let mut deaf = false;
     loop {
         ready(shared.watch()).await;
         let mut listening = None;
@@ -69,7 +70,7 @@ pub(super) async fn run(shared: Shared, ear: impl Fn() -> Option<Ear>, interval:
             }
             listening = Some(async move { reconnected(&mut status, generation).await });
         }
-        probe_fleet(&shared).await;
+        probe_fleet(&shared, &mut deaf).await;
         let rest = interval.mul_f64(0.9 + fastrand::f64() / 5.0);
         let reconnected = OptionFuture::from(listening);
         tokio::select! {
@@ -101,14 +102,16 @@ impl Ear {
     }
 }
 
-async fn probe_fleet(shared: &Shared) {
+/// `deaf` says whether nobody heard the last one.
+async fn probe_fleet(shared: &Shared, deaf: &mut bool) {
     let mut publish = cmd("PUBLISH");
     publish.arg(shared.control_channel()).arg("probe");
     // A probe that Redis did not accept says nothing about who listens; its command was counted.
     if let Ok(reply) = shared.call(&publish).await
         && let Ok(receivers) = u64::from_redis_value(reply)
     {
-        FleetProbed { heard: receivers > 0 }.emit();
+        let heard = receivers > 0;
+        FleetProbed { heard, again: std::mem::replace(deaf, !heard) }.emit();
     }
 }
 

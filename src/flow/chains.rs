@@ -77,8 +77,7 @@ impl Chains for ChainStore {
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Value>, ChainsError>> {
         async move {
-            let mut chains = ChainStore::list(self).await?;
-            chains.sort();
+            let chains = ChainStore::list(self).await?;
             Ok(chains.iter().filter_map(|(_, json)| readable(json)).collect())
         }
         .boxed()

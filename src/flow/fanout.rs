@@ -33,6 +33,8 @@ struct Publish {
     payload: Bytes,
     came_by: Vec<Subscription>,
     notification: Encoded,
+    /// Of the trace it was published in.
+    context: Option<TraceContext>,
 }
 
 struct Fanout {
@@ -56,18 +58,17 @@ impl Fanout {
         let Message { subscription, channel, payload } = message;
         let name = ChannelName::parse(&channel).map_err(|_| SubscriberDrop::Decode)?;
         let copied = |last: &Publish| last.copied(&subscription, &channel, &payload);
-        let (mut publish, span) = match self.last.take().filter(copied) {
-            Some(last) => (last, None),
+        let mut publish = match self.last.take().filter(copied) {
+            Some(last) => last,
             None => {
                 let (notification, context) = decode(&name, &payload)?;
-                let came_by = Vec::new();
-                (Publish { channel, payload, came_by, notification }, Some(deliver_span(context)))
+                Publish { channel, payload, came_by: Vec::new(), notification, context }
             }
         };
-        let clients = self.hub.dispatch(&subscription, &name, &mut publish.notification);
-        if let Some(span) = span {
-            span.delivered(clients.unwrap_or_default());
-        }
+        let span = deliver_span(publish.context);
+        let clients =
+            span.in_scope(|| self.hub.dispatch(&subscription, &name, &mut publish.notification));
+        span.delivered(clients.unwrap_or_default());
         publish.came_by.push(subscription);
         self.last = Some(publish);
         clients.map(drop).ok_or(SubscriberDrop::NoRoute)

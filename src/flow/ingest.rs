@@ -2,7 +2,8 @@
 
 use crate::conn::{self, Sent};
 use crate::model::{Event, JobType};
-use crate::queue::{DedupKey, EnqueueError, Enqueued, NewJob, Producer};
+use crate::queue::{Dedup, DedupKey, EnqueueError, Enqueued, NewJob, Producer};
+use crate::telemetry::events::queue::EventsAccepted;
 use crate::telemetry::trace::{TraceContext, producer_span};
 
 /// What the server itself adds to an event in shorthand: id, source, time, specversion.
@@ -76,6 +77,8 @@ impl Ingest {
         trace: Trace<'_>,
     ) -> Result<Vec<Accepted>, IngestError> {
         let span = producer_span(trace.context, events.len());
+        // Events with a trace of their own go on in that one.
+        events.iter().filter_map(Event::traceparent).for_each(|own| span.link(own));
         let sent = span.traceparent();
         let ids: Vec<_> = events.iter().map(|event| event.id().to_owned()).collect();
         let jobs = events.into_iter().enumerate().map(|(index, event)| {
@@ -84,7 +87,7 @@ impl Ingest {
                 .map_err(|bytes| IngestError::TooLarge { index, bytes, limit: self.max_payload })
         });
         let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
-        let enqueued = self.producer.enqueue(&jobs).await.inspect_err(|error| {
+        let enqueued = span.instrument(self.producer.enqueue(&jobs)).await.inspect_err(|error| {
             span.failed(match error {
                 EnqueueError::Full => "queue_full",
                 EnqueueError::Redis(error) => error.reason().label(),
@@ -92,6 +95,9 @@ impl Ingest {
         });
         match enqueued {
             Ok(enqueued) => {
+                let duplicate = enqueued.iter().filter(|job| job.duplicate).count() as u64;
+                let fresh = enqueued.len() as u64 - duplicate;
+                EventsAccepted { fresh, duplicate }.emit();
                 let accepted =
                     |(id, job): (String, Enqueued)| Accepted { id, duplicate: job.duplicate };
                 Ok(ids.into_iter().zip(enqueued).map(accepted).collect())
@@ -119,9 +125,9 @@ fn job(
     if body.len() > limit {
         return Err(body.len());
     }
-    // An id we made ourselves never comes twice by itself.
-    let dedup = (!event.assigned_id()).then(|| DedupKey::new(event.source(), event.id()));
-    Ok(NewJob { job_type: JobType::Event, body, traceparent, dedup })
+    let key = DedupKey::new(event.source(), event.id());
+    let dedup = if event.assigned_id() { Dedup::Assigned(key) } else { Dedup::Given(key) };
+    Ok(NewJob { job_type: JobType::Event, body, traceparent, dedup: Some(dedup) })
 }
 
 fn refusal(ids: Vec<String>, error: conn::Error) -> IngestError {
@@ -145,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn only_an_id_of_the_callers_own_is_remembered() {
+    fn an_id_of_the_callers_own_is_told_from_one_that_we_made() {
         let dedup = |document| job(event(document), None, None, 1_000).unwrap().dedup;
-        assert!(dedup(json!({"type": "t"})).is_none());
+        assert!(matches!(dedup(json!({"type": "t"})), Some(Dedup::Assigned(_))));
         let key = DedupKey::new("/v1/events", "7");
-        assert_eq!(dedup(json!({"type": "t", "id": "7"})), Some(key));
+        assert_eq!(dedup(json!({"type": "t", "id": "7"})), Some(Dedup::Given(key)));
     }
 
     #[test]

@@ -143,7 +143,8 @@ impl Notify {
             published_ms: Some(now_ms),
             origin: Origin::Trunkline,
         };
-        match self.publisher.publish(&redis_channel, &notification.to_wire()).await {
+        let payload = notification.to_wire();
+        match span.instrument(self.publisher.publish(&redis_channel, &payload)).await {
             Ok(receivers) => Ok(Published { id, receivers }),
             Err(error) => {
                 span.failed(error.publish_reason().label());

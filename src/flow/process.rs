@@ -4,8 +4,10 @@
 //! after the last publish, so that a worker that dies in between leaves it to another; the
 //! notifications then go out again under the same ids.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use tokio::sync::Mutex;
 
 use crate::conn::{Error, Publisher, Sent};
 use crate::index::{ChainCache, Snapshot};
@@ -23,10 +25,10 @@ pub struct Process {
     publisher: Publisher,
     /// `<namespace>:notify:`
     channel_prefix: String,
+    /// One job compiles after a change, the others wait for what it makes.
     compiled: Mutex<Option<Compiled>>,
 }
 
-#[derive(Clone)]
 struct Compiled {
     of: Arc<Snapshot>,
     rules: Arc<RuleSet>,
@@ -40,11 +42,11 @@ impl Process {
 
     /// The chains as they are now, compiled once per change.
     async fn rules(&self) -> Result<Arc<RuleSet>, Verdict> {
+        let mut compiled = self.compiled.lock().await;
         // Rules that cannot be known fresh are not used: the job waits, as in any outage.
         let snapshot = self.chains.snapshot().await.map_err(|_| Verdict::RetryUncounted)?;
-        let known = self.compiled().clone();
-        if let Some(compiled) = known.filter(|compiled| Arc::ptr_eq(&compiled.of, &snapshot)) {
-            return Ok(compiled.rules);
+        if let Some(known) = compiled.as_ref().filter(|it| Arc::ptr_eq(&it.of, &snapshot)) {
+            return Ok(Arc::clone(&known.rules));
         }
         let of = Arc::clone(&snapshot);
         let compiling = move || {
@@ -58,17 +60,9 @@ impl Process {
         let rules = tokio::task::spawn_blocking(compiling)
             .await
             .map_err(|_| Verdict::Retry { reason: "the rules do not compile" })?;
-        let mut compiled = self.compiled();
-        // Several jobs may have found the change; one of them tells of it.
-        if compiled.as_ref().is_none_or(|compiled| !Arc::ptr_eq(&compiled.of, &snapshot)) {
-            RulesLoaded { chains: rules.len() }.emit();
-            *compiled = Some(Compiled { of: snapshot, rules: Arc::clone(&rules) });
-        }
+        RulesLoaded { chains: rules.len() }.emit();
+        *compiled = Some(Compiled { of: snapshot, rules: Arc::clone(&rules) });
         Ok(rules)
-    }
-
-    fn compiled(&self) -> std::sync::MutexGuard<'_, Option<Compiled>> {
-        self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn publish(
@@ -93,20 +87,23 @@ impl Process {
             published_ms: Some(unix_ms()),
             origin: Origin::Trunkline,
         };
-        let result = self.publisher.publish(&address, &notification.to_wire()).await;
+        let payload = notification.to_wire();
+        let result = span.instrument(self.publisher.publish(&address, &payload)).await;
         if let Err(error) = &result {
             span.failed(error.publish_reason().label());
         }
         result.map(|_receivers| ())
     }
 
+    /// Publishes what the runs ask for. What is wrong with one notification does not keep the
+    /// others from going out; a connection that fails does.
     async fn publish_all(
         &self,
         cause: &Cause,
         runs: Vec<ChainRun>,
         context: Option<TraceContext>,
     ) -> Verdict {
-        let mut broken: Vec<String> = Vec::new();
+        let (mut broken, mut refused) = (Vec::<String>::new(), None);
         for run in runs {
             if let Some(error) = run.error {
                 if error.problem == Problem::NoThread {
@@ -115,26 +112,36 @@ impl Process {
                 broken.push(format!("chain `{}`, {error}", run.chain_id));
             }
             for planned in run.notifications {
-                match self.publish(cause, &run.chain_id, planned, context).await {
-                    Ok(()) => {}
-                    Err(error) if error.is_outage() => return Verdict::RetryUncounted,
+                let published = self.publish(cause, &run.chain_id, planned, context).await;
+                let Err(error) = published else { continue };
+                let reason = error.publish_reason();
+                match error.sent() {
                     // It will be as large the next time.
-                    Err(error) if error.sent() == Sent::No => {
-                        broken.push(format!(
-                            "chain `{}`: {}",
-                            run.chain_id,
-                            error.publish_reason()
-                        ));
+                    Sent::No if !error.is_outage() => {
+                        broken.push(format!("chain `{}`: {reason}", run.chain_id));
                     }
-                    Err(error) => return Verdict::Retry { reason: error.publish_reason().label() },
+                    Sent::No | Sent::Maybe => return again(&error),
+                    // Redis answered: it may allow the next channel what it denied this one.
+                    Sent::Refused => refused = refused.or(Some(again(&error))),
                 }
             }
+        }
+        if let Some(again) = refused {
+            return again;
         }
         if broken.is_empty() {
             return Verdict::Done;
         }
         // The other chains have had their say; a rule that fails would fail again.
         Verdict::Dead { reason: DeadReason::RuleError, detail: broken.join("; ") }
+    }
+}
+
+/// The job goes again after a publish that failed; its notifications bear the same ids then.
+fn again(error: &Error) -> Verdict {
+    match error.is_outage() {
+        true => Verdict::RetryUncounted,
+        false => Verdict::Retry { reason: error.publish_reason().label() },
     }
 }
 
@@ -146,8 +153,8 @@ struct Cause {
     accepted_ms: u64,
 }
 
-impl Handler for Process {
-    async fn handle(&self, job: Job) -> Verdict {
+impl Process {
+    async fn attempt(&self, job: Job, context: Option<TraceContext>) -> Verdict {
         let Ok(event) = Event::from_json(&job.body) else {
             let detail = "the job's body is not a CloudEvent".to_owned();
             return Verdict::Dead { reason: DeadReason::Malformed, detail };
@@ -156,7 +163,6 @@ impl Handler for Process {
             Ok(rules) => rules,
             Err(verdict) => return verdict,
         };
-        let span = process_span(trace::decide(job.traceparent.as_deref()), job.attempt);
         let cause = Cause {
             id: event.id().to_owned(),
             source: event.source().to_owned(),
@@ -168,14 +174,20 @@ impl Handler for Process {
             (rules.evaluate(&event), started.elapsed())
         });
         let Ok((runs, elapsed)) = evaluating.await else {
-            span.failed("panic");
             return Verdict::Retry { reason: "the rules panicked" };
         };
         let share = elapsed / u32::try_from(runs.len().max(1)).unwrap_or(u32::MAX);
         for run in &runs {
             RuleEvaluated { outcome: run.outcome, elapsed: share }.emit();
         }
-        let verdict = self.publish_all(&cause, runs, span.context()).await;
+        self.publish_all(&cause, runs, context).await
+    }
+}
+
+impl Handler for Process {
+    async fn handle(&self, job: Job) -> Verdict {
+        let span = process_span(trace::decide(job.traceparent.as_deref()), job.attempt);
+        let verdict = span.instrument(self.attempt(job, span.context())).await;
         match &verdict {
             Verdict::Done => {}
             Verdict::Retry { reason } => span.failed(reason),

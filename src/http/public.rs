@@ -11,7 +11,6 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
-use tracing::Instrument;
 
 use super::access::{Access, Admission};
 use super::body::Body;
@@ -56,7 +55,7 @@ impl Answer for Public {
         };
         let span = server_span(trace::decide(events::traceparent(&parts.headers)), endpoint);
         let answer = self.admit_and_pass(&parts, route, body, connection, span.context());
-        let response = catch_panic("http request", answer).instrument(span.span.clone()).await;
+        let response = span.instrument(catch_panic("http request", answer)).await;
         let status = response.status().as_u16();
         span.answered(status);
         RequestFinished { endpoint, status, elapsed: started.elapsed() }.emit();

@@ -54,7 +54,7 @@ impl ChainStore {
         Ok(get.query_async(&mut self.shared.clone()).await?)
     }
 
-    /// All chains' JSON, by id. A change made meanwhile may be in it or not.
+    /// All chains' JSON, sorted by id. A change made meanwhile may be in it or not.
     pub async fn list(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
         scan(&self.shared, &self.keys).await
     }

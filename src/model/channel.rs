@@ -46,7 +46,7 @@ impl Subscription {
     /// Reads a channel name or `prefix.*`. A bare `*` is refused. The fault's path is `channel`.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         if text == "*" {
-            return Err(fault("a bare `*` is not allowed; subscribe to a name or to `prefix.*`"));
+            return Err(fault("would be every channel; subscribe to a name or to `prefix.*`"));
         }
         match text.strip_suffix(".*") {
             Some(stem) => {

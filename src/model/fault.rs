@@ -16,3 +16,5 @@ impl fmt::Display for Fault {
         write!(f, "{}: {}", self.path, self.message)
     }
 }
+
+impl std::error::Error for Fault {}

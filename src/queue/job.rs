@@ -18,8 +18,18 @@ pub struct NewJob {
     pub body: Vec<u8>,
     /// W3C trace context of whoever made it.
     pub traceparent: Option<String>,
-    /// By which repeats are known; `None` makes a job every time.
-    pub dedup: Option<DedupKey>,
+    /// How repeats are known; `None` makes a job every time.
+    pub dedup: Option<Dedup>,
+}
+
+/// By what a repeat of a job is known, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dedup {
+    /// The caller chose the event's id: for the whole dedup window.
+    Given(DedupKey),
+    /// We made the id. Only a caller that was told it with an unknown outcome can repeat it, so
+    /// it is known for a few minutes.
+    Assigned(DedupKey),
 }
 
 /// Names an event for the dedup window: a hash of its source and id.
@@ -86,6 +96,10 @@ impl FromStr for EntryId {
     }
 }
 
+/// Names and values of an entry of ours, with room for those of later versions. The scripts
+/// pass no more on: Lua's stack is finite.
+const MAX_FIELDS: usize = 64;
+
 /// A stream entry as a script answers it.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -118,6 +132,9 @@ impl Entry {
 
     /// The job it carries; `None` when something else put the entry there.
     pub(super) fn into_job(self) -> Option<Job> {
+        if self.fields.len() > MAX_FIELDS {
+            return None;
+        }
         let (mut id, mut job_type, mut body, mut traceparent) = (None, None, None, None);
         let (mut attempt, mut earlier, mut enqueued_ms) = (None, None, None);
         let mut fields = self.fields.into_iter();
@@ -198,7 +215,9 @@ mod tests {
 
     #[test]
     fn an_entry_somebody_else_put_there_is_no_job() {
-        for foreign in ["a b", "id 7 type nonsense at 1 attempt 1 deliveries 0 body {}"] {
+        let nonsense = "id 7 type nonsense at 1 attempt 1 deliveries 0 body {}";
+        let endless = nonsense.replace("nonsense", "event") + &" a b".repeat(MAX_FIELDS / 2);
+        for foreign in ["a b", nonsense, &endless] {
             let entry = Entry::first(Value::Array(vec![bulk("5-1"), fields(foreign)])).unwrap();
             assert_eq!(entry.into_job(), None, "{foreign}");
         }

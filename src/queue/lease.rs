@@ -82,10 +82,18 @@ impl Leases {
 
     /// A lost lease is renewed no more; the settlement will find it lost, and count it.
     fn forget_lost(&self, batch: &[(EntryId, u32)], codes: &[i64]) {
-        for ((id, _), code) in batch.iter().zip(codes) {
+        for ((id, deliveries), code) in batch.iter().zip(codes) {
             if Standing::of(*code) == Standing::Lost {
-                self.lock().remove(id);
+                self.let_go(*id, *deliveries);
             }
+        }
+    }
+
+    /// Under a later lease the same entry may be in hand again: that one stays.
+    fn let_go(&self, id: EntryId, deliveries: u32) {
+        let mut all = self.lock();
+        if all.get(&id) == Some(&deliveries) {
+            all.remove(&id);
         }
     }
 
@@ -109,10 +117,26 @@ pub(super) struct Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut all = self.all.lock();
-        // Under a later lease the same entry may be in hand again.
-        if all.get(&self.id) == Some(&self.deliveries) {
-            all.remove(&self.id);
-        }
+        self.all.let_go(self.id, self.deliveries);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losing_a_lease_does_not_end_a_later_one_of_the_same_entry() {
+        let (leases, id) = (Leases::default(), "5-1".parse().unwrap());
+        let first = leases.hold(id, 1, 0);
+        let asked = leases.all();
+        // The worker itself took the entry over while the renewal was on its way.
+        let later = leases.hold(id, 2, 0);
+        leases.forget_lost(&asked, &[0]);
+        assert_eq!(leases.all(), [(id, 2)]);
+        drop(first);
+        assert_eq!(leases.all(), [(id, 2)]);
+        drop(later);
+        assert_eq!(leases.all(), []);
     }
 }

@@ -26,7 +26,7 @@ mod work;
 
 pub use consumer::{Consumer, ConsumerOptions, Drained};
 pub use inspect::{Depths, Inspector, Pressure};
-pub use job::{DedupKey, Job, NewJob};
+pub use job::{Dedup, DedupKey, Job, NewJob};
 pub use keys::{GROUP, Keys};
 pub use producer::{EnqueueError, Enqueued, MAX_BATCH, Producer, QueueOptions, Thresholds};
 pub use retry::{Limits, MAX_DELIVERIES, Verdict};

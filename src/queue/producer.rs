@@ -5,13 +5,18 @@ use std::time::Duration;
 use redis::Value;
 use uuid::Uuid;
 
-use super::job::NewJob;
+use super::job::{Dedup, NewJob};
 use super::keys::Keys;
 use super::script::{Call, ENQUEUE};
 use crate::conn::{Error, Shared};
 
 /// Jobs in one call, at most. A batch is one script: Redis does nothing else meanwhile.
 pub const MAX_BATCH: usize = 100;
+
+/// How long a repeat of an id we made ourselves is known, at most: longer than a restart or a
+/// failover of Redis takes. An entry takes about 170 bytes, so a thousand events a second keep
+/// 50 MB for it.
+const ASSIGNED_WINDOW: Duration = Duration::from_secs(300);
 
 /// How many unfinished jobs are how bad; recovery < warning < critical.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +36,7 @@ pub struct QueueOptions {
     pub keys: Keys,
     /// When it refuses jobs.
     pub thresholds: Thresholds,
-    /// How long a repeat is known; zero knows none.
+    /// How long a repeat of an id of the caller's own is known; zero knows no repeats at all.
     pub dedup_window: Duration,
 }
 
@@ -90,14 +95,15 @@ impl Producer {
     fn call(&self, jobs: &[NewJob]) -> Call {
         let QueueOptions { keys, thresholds, dedup_window } = &self.options;
         let names = [keys.stream(), keys.delayed(), keys.idle(), keys.full(), keys.dedup()];
-        let window = dedup_window.as_millis() as u64;
-        let call = Call::new(&ENQUEUE, names)
-            .arg(thresholds.critical)
-            .arg(thresholds.recovery)
-            .arg(window);
+        let call = Call::new(&ENQUEUE, names).arg(thresholds.critical).arg(thresholds.recovery);
         jobs.iter().fold(call, |call, job| {
-            let dedup = job.dedup.filter(|_| window > 0).map(|key| key.to_string());
-            call.arg(dedup.unwrap_or_default())
+            let known = job.dedup.filter(|_| !dedup_window.is_zero()).map(|dedup| match dedup {
+                Dedup::Given(key) => (key.to_string(), *dedup_window),
+                Dedup::Assigned(key) => (key.to_string(), ASSIGNED_WINDOW.min(*dedup_window)),
+            });
+            let (hash, window) = known.unwrap_or_default();
+            call.arg(hash)
+                .arg(window.as_millis() as u64)
                 .arg(Uuid::now_v7().to_string())
                 .arg(job.job_type.label())
                 .arg(job.traceparent.as_deref().unwrap_or_default())

@@ -142,7 +142,7 @@ impl Settler {
                 return true;
             }
             Ok(_) => true,
-            Err(error) => error.sent() == Sent::Maybe,
+            Err(error) => error.sent() != Sent::No,
         };
         for open in &mut batch {
             open.repeated |= maybe;

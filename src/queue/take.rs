@@ -21,6 +21,9 @@ use crate::conn::{Error, Sent, Signal};
 use crate::model::{DeadReason, JobType};
 use crate::telemetry::events::job::{JobDied, JobsReclaimed};
 
+/// The cursor at which a takeover begins, and which Redis gives when it has seen everything.
+const ROUND_OVER: &str = "0-0";
+
 /// Keeps the slots of one consumer filled.
 pub(super) struct Taker<H> {
     claims: Claims,
@@ -76,7 +79,7 @@ impl<H: Handler> Taker<H> {
             pace,
             hungry: true,
             unseen: false,
-            cursor: "0-0".to_owned(),
+            cursor: ROUND_OVER.to_owned(),
             cut: CancellationToken::new(),
             handed_back: 0,
         }
@@ -92,8 +95,9 @@ impl<H: Handler> Taker<H> {
                 Ok(false) => self.wait(stop).await,
                 // The connection has counted and logged it.
                 Err(error) => {
-                    // It may have been executed: then jobs are pending for us that nobody does.
-                    self.unseen |= error.sent() == Sent::Maybe;
+                    // It may have been executed, if only in part: then jobs are pending for us
+                    // that nobody does.
+                    self.unseen |= error.sent() != Sent::No;
                     self.hungry = true;
                     self.pace.failed(Instant::now());
                 }
@@ -176,14 +180,18 @@ impl<H: Handler> Taker<H> {
     async fn reclaim(&mut self, free: usize) -> Result<(), Error> {
         let (lease, parking) = (self.options.lease, self.parking());
         let reclaimed = self.claims.reclaim(free, lease, &self.cursor, &parking).await?;
-        self.pace.reclaimed(Instant::now(), fastrand::f64());
         self.cursor = reclaimed.cursor;
+        // One call looks at ten entries for each free slot. A round that is not through goes on
+        // at once: a whole fleet's entries would otherwise take many of these periods.
+        if self.cursor == ROUND_OVER {
+            self.pace.reclaimed(Instant::now(), fastrand::f64());
+            // A claim that Redis executes late, after its time was up here, brings jobs that
+            // nobody sees either: now and then it costs one call to look for them.
+            self.unseen = true;
+        }
         // The last slot may be gone, and with it our place among the parked.
         self.hungry |= reclaimed.entries.len() == free;
         JobsReclaimed { count: reclaimed.entries.len() as u64 }.emit();
-        // A claim that Redis executes late, after its time was up here, brings jobs that nobody
-        // sees either: now and then it costs one call to look for them.
-        self.unseen = true;
         for Buried { job, job_type } in &reclaimed.buried {
             JobDied { job_type: *job_type, elapsed: None, job, reason: DeadReason::Abandoned }
                 .emit();

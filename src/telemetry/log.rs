@@ -52,8 +52,9 @@ impl FromStr for LogFormat {
     }
 }
 
-/// OpenTelemetry repeats itself with every batch that fails; its losses are told by an event.
-const DEFAULT_FILTER: &str = "info,opentelemetry=off";
+/// OpenTelemetry repeats itself with every batch that fails; its losses are told by an event. Who
+/// wants to hear it all the same names it in the filter, where the last word on a target counts.
+const HUSHED: &str = "opentelemetry=off";
 
 pub(super) fn layer<S>(
     component: Component,
@@ -63,7 +64,8 @@ pub(super) fn layer<S>(
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    let filter = EnvFilter::builder().parse(filter.unwrap_or(DEFAULT_FILTER))?;
+    let filter = format!("{HUSHED},{}", filter.unwrap_or("info"));
+    let filter = EnvFilter::builder().parse(filter)?;
     // Spans are for the collector of traces; here they would only be formatted for nobody.
     let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
     let layer = lines::layer();

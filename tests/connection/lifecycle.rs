@@ -37,7 +37,7 @@ async fn nothing_is_dialled_before_the_first_command_which_itself_is_not_sent() 
     let error = shared.call(cmd("INCR").arg("test:count")).await.unwrap_err();
     assert!(matches!(error, Error::NotReady { state: ConnectionState::Idle, .. }), "{error}");
     assert_eq!(error.sent(), Sent::No);
-    shared.ready(crate::support::DEADLINE).await.unwrap();
+    is_ready(&owner, Role::Shared).await;
     assert_eq!(redis.cli(&["GET", "test:count"]).text(), "");
     assert_eq!(ours(&redis).len(), 1);
 }

@@ -34,7 +34,10 @@ async fn keep_adding(owner: Arc<Owner>, done: Arc<AtomicBool>) -> Tally {
         tally.slowest = tally.slowest.max(elapsed);
         match result.as_ref().map_err(Error::sent) {
             Ok(_) => tally.acknowledged += 1,
-            Err(Sent::Maybe) => tally.unknown += 1,
+            Err(Sent::Maybe) => {
+                tally.unknown += 1;
+                tokio::task::yield_now().await;
+            }
             Err(Sent::No | Sent::Refused) => {
                 tally.unsent += 1;
                 tally.slowest_unsent = tally.slowest_unsent.max(elapsed);

@@ -1,7 +1,7 @@
 //! Who has which connection, and what it is called.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 
 use redis::cmd;
 use trunkline::conn::{Budget, Error, Owner};
@@ -32,16 +32,22 @@ async fn publishers_use_the_shared_connection_and_the_subscriber_has_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn asking_twice_for_the_subscriber_gives_the_same_one_even_at_once() {
     let redis = Redis::start();
-    let owner = Arc::new(ready_owner(options(redis.port())).await);
-    let asking = (0..8).map(|_| {
-        let owner = Arc::clone(&owner);
-        tokio::task::spawn_blocking(move || owner.subscriber().map(|s| s.messages().is_some()))
-    });
-    let answers = futures_util::future::join_all(asking).await;
-    let firsts = answers.into_iter().filter(|answer| *answer.as_ref().unwrap().as_ref().unwrap());
-    assert_eq!(firsts.count(), 1, "one receiving end, whoever asks");
-    owner.connect().await;
-    is_ready(&owner, Role::Subscriber).await;
+    for _ in 0..50 {
+        let owner = Arc::new(owner(options(redis.port())));
+        let together = Arc::new(Barrier::new(8));
+        let asking = (0..8).map(|_| {
+            let (owner, together) = (Arc::clone(&owner), Arc::clone(&together));
+            tokio::task::spawn_blocking(move || {
+                together.wait();
+                owner.subscriber().unwrap().messages().is_some()
+            })
+        });
+        let firsts = futures_util::future::join_all(asking).await.into_iter();
+        let firsts = firsts.filter(|first| *first.as_ref().unwrap()).count();
+        assert_eq!(firsts, 1, "one receiving end, whoever asks");
+    }
+    let owner = ready_server(options(redis.port())).await;
+    assert_eq!(owner.subscriber().unwrap().status().generation, 1);
     assert_eq!(ours(&redis).len(), 2);
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use trunkline::conn::{Code, Error, Messages, Owner, Subscriber};
-use trunkline::model::{Role, Secret, Subscription};
+use trunkline::model::{ChannelName, Role, Secret, Subscription};
 
 use crate::fixture::*;
 use crate::support::DEADLINE;
@@ -200,6 +200,8 @@ async fn messages_keep_their_order_on_every_channel_and_come_once_per_subscripti
     let mut heard: HashMap<(Subscription, String), Vec<u32>> = HashMap::new();
     for _ in 0..200 * 5 {
         let message = tokio::time::timeout(DEADLINE, messages.next()).await.unwrap().unwrap();
+        let name = ChannelName::parse(&message.channel).unwrap();
+        assert!(message.subscription.matches(&name), "{message:?}");
         let number = std::str::from_utf8(&message.payload).unwrap().parse().unwrap();
         heard.entry((message.subscription, message.channel)).or_default().push(number);
     }

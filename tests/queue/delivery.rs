@@ -165,6 +165,41 @@ async fn an_entry_that_is_no_job_is_buried_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_delayed_entry_that_nobody_can_read_is_buried_and_holds_up_nobody() {
+    let house = House::start();
+    let many = " field value".repeat(5_000);
+    let mut foreign = vec!["XADD", "stream", "*"];
+    foreign.extend(many.split_whitespace());
+    let stream = house.keys.stream();
+    foreign[1] = &stream;
+    house.redis.cli(&foreign);
+    house.redis.cli(&["ZADD", &house.keys.delayed(), "1", "garbage"]);
+    let diary = Diary::done();
+    let _worker = house.worker().start(&diary).await;
+
+    house.producer().await.post("a").await;
+
+    let letters = house.buries(2).await;
+    assert!(letters.iter().all(|letter| letter.contains(&"malformed".into())), "{letters:?}");
+    assert!(letters.concat().contains(&"garbage".into()));
+    diary.reaches(1).await;
+    house.is_drained().await;
+}
+
+#[tokio::test]
+async fn a_wake_up_that_fails_does_not_unsay_that_the_job_is_in() {
+    let house = House::start();
+    house.redis.cli(&["SET", &house.keys.idle(), "not a sorted set"]);
+    let (post, diary) = (house.producer().await, Diary::done());
+    post.post("a").await;
+    assert_eq!(house.depths().await.waiting, 1);
+
+    house.redis.cli(&["DEL", &house.keys.idle()]);
+    let _worker = house.worker().start(&diary).await;
+    diary.reaches(1).await;
+}
+
+#[tokio::test]
 async fn a_worker_that_drains_finishes_what_it_can_and_hands_back_the_rest() {
     static GATE: Semaphore = Semaphore::const_new(0);
     let house = House::start();

@@ -40,6 +40,23 @@ async fn the_jobs_of_a_crashed_worker_are_done_by_another() {
 }
 
 #[tokio::test]
+async fn a_small_worker_takes_over_what_a_large_one_left_in_one_go() {
+    let house = House::start();
+    let (lost, done) = (never(), Diary::done());
+    let lease = Duration::from_secs(4);
+    let crashing = WorkerPlan { lease, concurrency: 64, ..house.worker() }.start(&lost).await;
+    house.producer().await.post_all((0..60).map(|n| n.to_string())).await;
+    lost.reaches(60).await;
+    crashing.crash().await;
+
+    let _other = WorkerPlan { lease, concurrency: 2, ..house.worker() }.start(&done).await;
+
+    // Two every half lease would take a minute.
+    house.is_drained_within(lease * 4).await;
+    assert_eq!(done.distinct(), 60);
+}
+
+#[tokio::test]
 async fn a_slow_job_stays_with_the_worker_that_renews_its_lease() {
     let house = House::start();
     let diary = Diary::new(async |_| {

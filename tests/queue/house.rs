@@ -151,7 +151,7 @@ pub fn job(body: &str) -> NewJob {
 }
 
 pub fn event(id: &str) -> NewJob {
-    NewJob { dedup: Some(DedupKey::new("/test", id)), ..job(id) }
+    NewJob { dedup: Some(Dedup::Given(DedupKey::new("/test", id))), ..job(id) }
 }
 
 impl Post {
@@ -234,11 +234,14 @@ pub struct WorkerPlan<'a> {
 
 impl WorkerPlan<'_> {
     pub async fn start(self, diary: &Diary) -> Worker {
+        self.start_with(diary.clone()).await
+    }
+
+    pub async fn start_with(self, handler: impl Handler) -> Worker {
         let (owner, instance) = self.house.link(Component::Worker).await;
         let WorkerPlan { concurrency, limits, lease, safety_poll, .. } = self;
         let options = ConsumerOptions { instance, concurrency, limits, lease, safety_poll };
-        let consumer =
-            Consumer::new(owner.shared(), self.house.keys.clone(), options, diary.clone());
+        let consumer = Consumer::new(owner.shared(), self.house.keys.clone(), options, handler);
         let stop = CancellationToken::new();
         let task = tokio::spawn(consumer.run(stop.clone(), Duration::from_millis(300)));
         Worker { owner, stop, task }

@@ -19,11 +19,14 @@ async fn a_full_queue_refuses_until_it_has_come_down_to_recovery() {
         Ok(_) => false,
         Err(error) => panic!("{error}"),
     };
-    for n in 0..10 {
+    assert!(!full(&[event("first")]).await);
+    for n in 1..10 {
         assert!(!full(&[job(&n.to_string())]).await);
     }
     assert!(full(&[event("late"), event("later")]).await, "critical is reached");
     assert!(house.depths().await.full);
+    let repeat = post.producer.enqueue(&[event("first"), event("first")]).await.unwrap();
+    assert!(repeat.iter().all(|one| one.duplicate), "a repeat needs no room");
 
     let take = |count: i64| {
         let stream = house.keys.stream();

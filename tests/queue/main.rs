@@ -11,3 +11,4 @@ mod faults;
 mod house;
 mod index;
 mod limits;
+mod process;

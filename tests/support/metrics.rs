@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::eventually::eventually;
 use super::http::Http;
+use super::process::Daemon;
 
 /// One line of a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +71,44 @@ fn quoted(text: &str) -> Option<(String, &str)> {
         }
     }
     None
+}
+
+/// A whole metrics page, so that its numbers belong to one moment.
+pub struct Page(Vec<Series>);
+
+impl Page {
+    /// The page of this program as it is now. A server renders it once a second at most.
+    pub async fn of(daemon: &Daemon) -> Page {
+        let page = daemon.admin().await.get("/metrics").await;
+        assert_eq!(page.status, 200, "{:?}", page.body);
+        Page(parse(page.text()))
+    }
+
+    /// The sum over the series of this name that bear these labels. Panics if the page does not
+    /// know the name; no series with the labels is zero.
+    pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let mut named = self.0.iter().filter(|series| series.name == name).peekable();
+        assert!(named.peek().is_some(), "no {name} on the page");
+        let bears = |series: &&Series| {
+            labels.iter().all(|&(key, value)| series.labels.get(key).is_some_and(|it| it == value))
+        };
+        named.filter(bears).map(|series| series.value).sum()
+    }
+
+    /// Whether the page knows the name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|series| series.name == name)
+    }
+
+    /// The values of a label among the series of this name.
+    pub fn label_values(&self, name: &str, label: &str) -> Vec<String> {
+        let named = self.0.iter().filter(|series| series.name == name);
+        let mut values: Vec<_> =
+            named.filter_map(|series| series.labels.get(label).cloned()).collect();
+        values.sort();
+        values.dedup();
+        values
+    }
 }
 
 /// A question to a metrics page: the series of a name that bear some labels.

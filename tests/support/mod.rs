@@ -9,9 +9,14 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 pub mod certificates;
+pub mod chain;
 pub mod children;
+pub mod collector;
 pub mod eventually;
+pub mod fleet;
+pub mod house;
 pub mod http;
+pub mod laws;
 pub mod metrics;
 pub mod port;
 pub mod process;
@@ -19,6 +24,8 @@ pub mod programs;
 pub mod proxy;
 pub mod redis;
 pub mod resp;
+pub mod scene;
+pub mod traffic;
 
 use std::time::Duration;
 

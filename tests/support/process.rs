@@ -150,6 +150,32 @@ impl Daemon {
         .await;
     }
 
+    /// Waits until nothing is missing for readiness, without the grace that `/readyz` gives.
+    pub async fn wait_nothing_missing(&self) {
+        let admin = self.admin().await;
+        eventually(&format!("{} misses nothing", self.name), async || {
+            match admin.try_send(Method::GET, "/readyz", &[], "").await {
+                Ok(answer) if answer.json()["missing"] == serde_json::json!([]) => Ok(()),
+                Ok(answer) => Err(format!("{} {:?}", answer.status, answer.body)),
+                Err(error) => Err(format!("{error}; {}", self.ending())),
+            }
+        })
+        .await;
+    }
+
+    /// What `/status` says now.
+    pub async fn status(&self) -> Value {
+        self.admin().await.get("/status").await.json()
+    }
+
+    /// What `/status` says now of the connection of this role.
+    pub async fn connection(&self, role: &str) -> Value {
+        let status = self.status().await;
+        let connections = status["connections"].as_array().cloned().unwrap_or_default();
+        let found = connections.into_iter().find(|connection| connection["role"] == role);
+        found.unwrap_or_else(|| panic!("no {role} in {status}"))
+    }
+
     /// Asks it to end, as an operator does.
     pub fn sigterm(&self) {
         self.process.lock().unwrap().signal(Signal::TERM);

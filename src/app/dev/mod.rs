@@ -6,6 +6,7 @@ mod redis;
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use hyper::Method;
@@ -17,6 +18,7 @@ use self::redis::PrivateRedis;
 use super::drain;
 use super::signals::Signals;
 use super::tool::{line, say, stream_path};
+use super::watch::cannot_bind;
 use crate::config::Dev;
 use crate::http::client::{Client, Events};
 
@@ -24,6 +26,8 @@ use crate::http::client::{Client, Events};
 const NAMESPACE: &str = "trunkline-dev";
 /// How long the server and the worker may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long after its last word a process may take to be gone.
+const EXIT: Duration = Duration::from_secs(1);
 
 struct Fleet {
     server: Child,
@@ -34,6 +38,7 @@ struct Fleet {
 pub(super) async fn run(dev: Dev) -> Result<(), String> {
     // First of all: what a signal interrupts is still cleared away.
     let mut signals = Signals::catch().map_err(|error| error.to_string())?;
+    addresses_are_free(&dev)?;
     let mut fleet = tokio::select! {
         fleet = start(&dev) => fleet?,
         _ = signals.next() => return Ok(()),
@@ -47,7 +52,29 @@ pub(super) async fn run(dev: Dev) -> Result<(), String> {
         () = stop(fleet) => {}
         _ = signals.next() => {}
     }
+    if lived.is_ok() {
+        say("\ntrunkline dev has ended")?;
+    }
     lived
+}
+
+/// Tries the addresses before anything is started, so that one that is taken is told by the
+/// name of the flag that was typed here. Who loses the race for it is told by the daemon.
+fn addresses_are_free(dev: &Dev) -> Result<(), String> {
+    let wanted = [
+        ("--listen", dev.listen),
+        ("--admin-listen", dev.admin_listen),
+        ("--worker-admin-listen", dev.worker_admin_listen),
+    ];
+    // All are held at once: two that are the same are found as well.
+    let (mut held, mut taken) = (vec![], vec![]);
+    for (flag, address) in wanted {
+        match std::net::TcpListener::bind(address) {
+            Ok(listener) => held.push(listener),
+            Err(error) => taken.push(cannot_bind(flag, address, &error).to_string()),
+        }
+    }
+    if taken.is_empty() { Ok(()) } else { Err(taken.join("\n  ")) }
 }
 
 async fn start(dev: &Dev) -> Result<Fleet, String> {
@@ -83,11 +110,21 @@ async fn live(dev: &Dev, fleet: &mut Fleet) -> Result<(), String> {
             None => pending().await,
         }
     };
+    let died = async {
+        tokio::select! {
+            how = server.ended() => format!("the server ended by itself ({how})"),
+            how = worker.ended() => format!("the worker ended by itself ({how})"),
+            how = redis_ended => format!("redis ended by itself ({how})"),
+        }
+    };
+    let mut died = pin!(died);
     tokio::select! {
-        told = show(dev) => told,
-        how = server.ended() => Err(format!("the server ended by itself ({how})")),
-        how = worker.ended() => Err(format!("the worker ended by itself ({how})")),
-        how = redis_ended => Err(format!("redis ended by itself ({how})")),
+        cause = &mut died => Err(cause),
+        told = show(dev) => match told {
+            Ok(()) => Ok(()),
+            // When one of them dies, what it leaves broken may show before its end does.
+            Err(effect) => Err(tokio::time::timeout(EXIT, died).await.unwrap_or(effect)),
+        },
     }
 }
 
@@ -174,8 +211,12 @@ async fn ready(address: SocketAddr) -> Result<(), String> {
 fn welcome(dev: &Dev) -> String {
     let (public, server, worker) = (dev.listen, dev.admin_listen, dev.worker_admin_listen);
     let body: Value = json!({ "channel": feed::CHANNEL, "data": "hello" });
+    let end = match dev.redis_url {
+        None => "Ctrl-C ends it and leaves nothing behind".to_owned(),
+        Some(_) => format!("Ctrl-C ends it; keys that begin with {NAMESPACE}: stay in that Redis"),
+    };
     format!(
-        "trunkline dev is running; Ctrl-C ends it and leaves nothing behind\n\n  \
+        "trunkline dev is running; {end}\n\n  \
          live page   http://{public}/\n  \
          metrics     http://{server}/metrics (server)  http://{worker}/metrics (worker)\n  \
          status      http://{server}/status\n\n  \

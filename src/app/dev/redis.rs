@@ -66,8 +66,10 @@ impl PrivateRedis {
             .arg(directory.0.join("redis.sock"))
             .stdout(log.try_clone().map_err(told)?)
             .stderr(log);
-        let mut redis =
-            Self { child: Child::start(command, Signal::KILL).map_err(told)?, directory };
+        let program = command.as_std().get_program().to_owned();
+        let child = Child::start(command, Signal::KILL)
+            .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
+        let mut redis = Self { child, directory };
         let socket = redis.socket();
         let listening = async {
             while UnixStream::connect(&socket).await.is_err() {

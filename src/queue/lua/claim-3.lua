@@ -10,10 +10,18 @@ local stream, delayed, idle = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, count, member = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
 
+-- What is not a packed entry goes into the stream as it is, and from there to the dead letters:
+-- an error here would be met again by every claim.
+local function fields_of(packed)
+  local read, fields = pcall(cmsgpack.unpack, packed)
+  local ours = read and type(fields) == 'table' and #fields > 0 and #fields <= 64
+  return ours and #fields % 2 == 0 and fields or { 'unreadable', packed }
+end
+
 -- Without memory nothing can be moved, but taking jobs is what gives memory back: hence pcall.
 local moved, stalled = 0, false
 for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, ARGV[6])) do
-  local added = redis.pcall('XADD', stream, '*', unpack(cmsgpack.unpack(packed)))
+  local added = redis.pcall('XADD', stream, '*', unpack(fields_of(packed)))
   if type(added) == 'table' and added.err then
     stalled = true
     break

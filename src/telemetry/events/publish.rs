@@ -59,17 +59,22 @@ impl PublishFailed {
 pub struct FleetProbed {
     /// Whether any server was subscribed.
     pub heard: bool,
+    /// Whether this process' last one was unheard too.
+    pub again: bool,
 }
 
 impl FleetProbed {
-    /// Counts it.
+    /// Counts it. A worker may start a moment before the servers do, so only the second one
+    /// unheard in a row is worth a line.
     pub fn emit(self) {
         // As long as no server runs every probe is unheard, and the alert watches the counter.
         static LIMIT: LogLimit<()> = LogLimit::every(std::time::Duration::from_secs(300));
         FLEET_PROBES.at(()).increment(1);
         if !self.heard {
             FLEET_PROBES_UNHEARD.at(()).increment(1);
-            if let Some(suppressed) = LIMIT.admit(()) {
+            if self.again
+                && let Some(suppressed) = LIMIT.admit(())
+            {
                 warn!(suppressed, "no server is subscribed to the fleet's control channel");
             }
         }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::{self, OtelConfig};
+
 /// Where in a trace something happens: what travels in a `traceparent`.
 ///
 /// An unsampled context travels too. Otherwise each process on the way would decide anew, and
@@ -72,9 +74,9 @@ fn hex(text: &str, digits: usize) -> Option<u128> {
     (text.len() == digits && lower).then(|| u128::from_str_radix(text, 16).ok())?
 }
 
-/// Which traces are exported: `OTEL_TRACES_SAMPLER` and its argument.
+/// Which traces are exported.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampler {
+pub(in crate::telemetry) struct Sampler {
     /// Whether a caller's decision is kept.
     parent_based: bool,
     /// The share of new traces, from 0 to 1.
@@ -82,42 +84,21 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Keeps the caller's decision and samples every new trace: OpenTelemetry's default.
-    pub const DEFAULT: Self = Self { parent_based: true, ratio: 1.0 };
-
-    /// Reads the two settings; a fault names the setting and says what is allowed.
-    pub fn parse(
-        name: Option<&str>,
-        argument: Option<&str>,
-    ) -> Result<Self, (&'static str, String)> {
-        let Some(name) = name else { return Ok(Self::DEFAULT) };
-        let (parent_based, root) = match name.strip_prefix("parentbased_") {
-            Some(root) => (true, root),
-            None => (false, name),
+    /// The sampler that the settings describe.
+    pub(super) fn of(otel: &OtelConfig) -> Self {
+        let (parent_based, ratio) = match otel.sampler {
+            config::Sampler::AlwaysOn => (false, 1.0),
+            config::Sampler::AlwaysOff => (false, 0.0),
+            config::Sampler::TraceIdRatio => (false, otel.sampler_arg),
+            config::Sampler::ParentBasedAlwaysOn => (true, 1.0),
+            config::Sampler::ParentBasedAlwaysOff => (true, 0.0),
+            config::Sampler::ParentBasedTraceIdRatio => (true, otel.sampler_arg),
         };
-        let ratio = match root {
-            "always_on" => 1.0,
-            "always_off" => 0.0,
-            "traceidratio" => match argument.unwrap_or("1").parse::<f64>() {
-                Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
-                Ok(_) | Err(_) => {
-                    let message = "must be a number from 0 to 1, such as 0.01".to_owned();
-                    return Err(("OTEL_TRACES_SAMPLER_ARG", message));
-                }
-            },
-            _ => {
-                let message =
-                    "must be always_on, always_off, traceidratio, parentbased_always_on, \
-                               parentbased_always_off or parentbased_traceidratio"
-                        .to_owned();
-                return Err(("OTEL_TRACES_SAMPLER", message));
-            }
-        };
-        Ok(Self { parent_based, ratio })
+        Self { parent_based, ratio }
     }
 
     /// Decides for what arrives with, or without, a `traceparent`.
-    pub fn decide(self, traceparent: Option<&str>) -> TraceContext {
+    pub(super) fn decide(self, traceparent: Option<&str>) -> TraceContext {
         match traceparent.and_then(TraceContext::parse) {
             Some(caller) if self.parent_based => caller,
             Some(caller) => TraceContext { sampled: self.admits_new(caller.trace_id), ..caller },
@@ -136,6 +117,7 @@ impl Sampler {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Sampler::*;
 
     const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -167,6 +149,10 @@ mod tests {
         }
     }
 
+    fn sampler(name: config::Sampler, sampler_arg: f64) -> Sampler {
+        Sampler::of(&OtelConfig { endpoint: None, sampler: name, sampler_arg })
+    }
+
     #[test]
     fn a_child_stays_in_the_trace_and_keeps_the_decision() {
         let parent = TraceContext::parse(SAMPLED).unwrap();
@@ -174,33 +160,24 @@ mod tests {
         assert_eq!(child.trace_id(), parent.trace_id());
         assert!(child.sampled());
         assert_ne!(child.span_id, parent.span_id);
-        assert!(!Sampler::DEFAULT.decide(None).child().root);
+        assert!(!sampler(ParentBasedAlwaysOn, 1.0).decide(None).child().root);
     }
 
     #[test]
     fn the_callers_decision_is_kept_only_by_a_parent_based_sampler() {
-        let sampler = |name| Sampler::parse(Some(name), None).unwrap();
-        assert!(!sampler("parentbased_always_on").decide(Some(UNSAMPLED)).sampled());
-        assert!(sampler("parentbased_always_off").decide(Some(SAMPLED)).sampled());
-        assert!(sampler("always_on").decide(Some(UNSAMPLED)).sampled());
-        assert!(!sampler("always_off").decide(Some(SAMPLED)).sampled());
-        assert!(Sampler::DEFAULT.decide(None).sampled());
-        assert!(!sampler("parentbased_always_off").decide(None).sampled());
+        let sampler = |name| sampler(name, 0.5);
+        assert!(!sampler(ParentBasedAlwaysOn).decide(Some(UNSAMPLED)).sampled());
+        assert!(sampler(ParentBasedAlwaysOff).decide(Some(SAMPLED)).sampled());
+        assert!(sampler(AlwaysOn).decide(Some(UNSAMPLED)).sampled());
+        assert!(!sampler(AlwaysOff).decide(Some(SAMPLED)).sampled());
+        assert!(sampler(ParentBasedAlwaysOn).decide(None).sampled());
+        assert!(!sampler(ParentBasedAlwaysOff).decide(None).sampled());
     }
 
     #[test]
     fn a_ratio_admits_its_share_of_new_traces() {
-        let sampler = Sampler::parse(Some("parentbased_traceidratio"), Some("0.25")).unwrap();
+        let sampler = sampler(ParentBasedTraceIdRatio, 0.25);
         let sampled = (0..10_000).filter(|_| sampler.decide(None).sampled()).count();
         assert!((2_200..2_800).contains(&sampled), "{sampled}");
-    }
-
-    #[test]
-    fn a_fault_names_the_setting() {
-        let fault = |name, argument| Sampler::parse(Some(name), argument).unwrap_err().0;
-        assert_eq!(fault("jaeger_remote", None), "OTEL_TRACES_SAMPLER");
-        assert_eq!(fault("parentbased_parentbased_always_on", None), "OTEL_TRACES_SAMPLER");
-        assert_eq!(fault("traceidratio", Some("1.5")), "OTEL_TRACES_SAMPLER_ARG");
-        assert_eq!(fault("traceidratio", Some("NaN")), "OTEL_TRACES_SAMPLER_ARG");
     }
 }

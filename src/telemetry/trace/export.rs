@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry::{Key, KeyValue};
-use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_otlp::{Protocol, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
@@ -16,6 +16,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, filter};
 
 use super::Sampler;
+use crate::config::OtelConfig;
 use crate::model::{Build, Component};
 use crate::telemetry::events::process::SpansLost;
 
@@ -25,65 +26,14 @@ use crate::telemetry::events::process::SpansLost;
 /// timeout, service name, resource attributes, the limits of its queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceOptions {
-    /// The collector's address for traces, path included.
-    pub endpoint: String,
-    /// Which traces are sampled.
-    pub sampler: Sampler,
+    pub(in crate::telemetry) endpoint: String,
+    pub(in crate::telemetry) sampler: Sampler,
 }
 
 impl TraceOptions {
-    /// Reads the standard settings through `get`. `Ok(None)` without an endpoint, or when
-    /// tracing is switched off; otherwise all faults at once, each with its setting's name.
-    pub fn from_env(
-        get: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Self>, Vec<(&'static str, String)>> {
-        let get = |name| get(name).filter(|value| !value.is_empty());
-        let either = |first: &'static str, second: &'static str| {
-            get(first).map(|value| (first, value)).or_else(|| Some((second, get(second)?)))
-        };
-        let endpoint = either("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT");
-        let exporter = get("OTEL_TRACES_EXPORTER");
-        let off = get("OTEL_SDK_DISABLED").is_some_and(|it| it.eq_ignore_ascii_case("true"))
-            || exporter.as_deref() == Some("none");
-        let Some((setting, endpoint)) = endpoint.filter(|_| !off) else { return Ok(None) };
-
-        let mut faults = Vec::new();
-        if exporter.is_some_and(|exporter| exporter != "otlp") {
-            faults.push(("OTEL_TRACES_EXPORTER", "must be otlp or none".to_owned()));
-        }
-        if let Some((setting, protocol)) =
-            either("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-            && protocol != "http/protobuf"
-        {
-            faults.push((setting, "must be http/protobuf".to_owned()));
-        }
-        match url::Url::parse(&endpoint) {
-            Ok(url) if url.scheme() == "http" && url.has_host() => {}
-            // No TLS towards the collector: it runs beside the process as a rule, and a second
-            // set of TLS settings is a second place to get them wrong.
-            Ok(_) | Err(_) => faults.push((
-                setting,
-                "must be an http:// address, such as http://127.0.0.1:4318; \
-                 put a collector beside the process to go further by https"
-                    .to_owned(),
-            )),
-        }
-        let argument = get("OTEL_TRACES_SAMPLER_ARG");
-        let sampler = Sampler::parse(get("OTEL_TRACES_SAMPLER").as_deref(), argument.as_deref())
-            .map_err(|fault| faults.push(fault));
-        match sampler {
-            Ok(sampler) if faults.is_empty() => {
-                // The general endpoint is a base address, the one for traces is taken as it is.
-                let endpoint = match setting {
-                    "OTEL_EXPORTER_OTLP_ENDPOINT" => {
-                        format!("{}/v1/traces", endpoint.trim_end_matches('/'))
-                    }
-                    _ => endpoint,
-                };
-                Ok(Some(Self { endpoint, sampler }))
-            }
-            Ok(_) | Err(()) => Err(faults),
-        }
+    /// What the settings say; `None` when tracing is off.
+    pub fn of(otel: &OtelConfig) -> Option<Self> {
+        Some(Self { endpoint: otel.endpoint.clone()?, sampler: Sampler::of(otel) })
     }
 }
 
@@ -101,6 +51,7 @@ impl Exporting {
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_endpoint(&options.endpoint)
+            .with_protocol(Protocol::HttpBinary)
             .build()?;
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(OnRuntime { exporter: Arc::new(exporter), runtime })
@@ -218,54 +169,5 @@ pub(in crate::telemetry) mod ids {
             let chosen = CHOSEN.get().map(|context| context.span_id.into());
             chosen.unwrap_or_else(|| RandomIdGenerator::default().new_span_id())
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(settings: &[(&str, &str)]) -> Result<Option<TraceOptions>, Vec<&'static str>> {
-        let get = |name: &str| {
-            settings.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
-        };
-        TraceOptions::from_env(get).map_err(|faults| faults.into_iter().map(|it| it.0).collect())
-    }
-
-    #[test]
-    fn tracing_is_off_without_an_endpoint_or_when_switched_off() {
-        let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
-        assert_eq!(read(&[]), Ok(None));
-        assert_eq!(read(&[("OTEL_TRACES_SAMPLER", "nonsense")]), Ok(None));
-        assert_eq!(read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]), Ok(None));
-        assert_eq!(read(&[endpoint, ("OTEL_SDK_DISABLED", "true")]), Ok(None));
-        assert_eq!(read(&[endpoint, ("OTEL_TRACES_EXPORTER", "none")]), Ok(None));
-    }
-
-    #[test]
-    fn the_general_endpoint_is_a_base_and_the_one_for_traces_is_not() {
-        let options = |settings: &[(&str, &str)]| read(settings).unwrap().unwrap();
-        let general = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/");
-        let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318/spans");
-        assert_eq!(options(&[general]).endpoint, "http://collector:4318/v1/traces");
-        assert_eq!(options(&[general, traces]).endpoint, "http://collector:4318/spans");
-        assert_eq!(options(&[general]).sampler, Sampler::DEFAULT);
-    }
-
-    #[test]
-    fn all_faults_are_told_at_once() {
-        let faults = read(&[
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector:4318"),
-            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
-            ("OTEL_TRACES_EXPORTER", "zipkin"),
-            ("OTEL_TRACES_SAMPLER", "sometimes"),
-        ]);
-        let expected = [
-            "OTEL_TRACES_EXPORTER",
-            "OTEL_EXPORTER_OTLP_PROTOCOL",
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
-            "OTEL_TRACES_SAMPLER",
-        ];
-        assert_eq!(faults, Err(expected.to_vec()));
     }
 }

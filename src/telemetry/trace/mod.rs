@@ -16,7 +16,8 @@ mod context;
 mod export;
 mod span;
 
-pub use context::{Sampler, TraceContext};
+use context::Sampler;
+pub use context::TraceContext;
 pub use export::TraceOptions;
 pub(super) use export::{Exporting, ids};
 pub use span::{Traced, deliver_span, process_span, producer_span, publish_span, server_span};

@@ -1,9 +1,11 @@
 //! The spans Trunkline makes. Attribute names are OpenTelemetry's (semantic conventions 1.44),
 //! and each stands here once. A channel's name, a payload or a credential is in none of them.
 
+use std::future::Future;
+
 use opentelemetry::trace::{SpanContext, TraceContextExt, TraceFlags, TraceState};
 use tracing::field::Empty;
-use tracing::{Span, info_span};
+use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::{TraceContext, ids};
@@ -12,15 +14,26 @@ use crate::model::{Endpoint, Queue};
 /// All channels of notifications, as one destination.
 const CHANNEL_TEMPLATE: &str = "notify:{channel}";
 
-/// A span, or none, and the context that travels with what happens in it.
-#[must_use = "instrument a future with its span"]
+/// A span, or none, and the context that travels with what happens in it. It ends when this and
+/// all work in it are dropped.
+#[must_use = "the span ends when this is dropped"]
 pub struct Traced {
-    /// The span to work in; [`Span::none`] when nothing is sampled.
-    pub span: Span,
+    /// [`Span::none`] where nothing is sampled: all that is done with it then costs nothing.
+    span: Span,
     context: Option<TraceContext>,
 }
 
 impl Traced {
+    /// Does the work of a future in the span: its log lines bear the id of the trace.
+    pub fn instrument<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        work.instrument(self.span.clone())
+    }
+
+    /// Does work in the span.
+    pub fn in_scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.span.in_scope(work)
+    }
+
     /// The context for what happens below; `None` when tracing is off.
     pub fn context(&self) -> Option<TraceContext> {
         self.context
@@ -31,10 +44,20 @@ impl Traced {
         self.context.map(TraceContext::to_traceparent)
     }
 
+    /// Records that something made in another trace, under this `traceparent`, is part of it.
+    pub fn link(&self, traceparent: &str) {
+        if !self.span.is_none()
+            && let Some(other) = TraceContext::parse(traceparent)
+        {
+            self.span.add_link(remote(other));
+        }
+    }
+
     /// Records the HTTP status of an answer.
     pub fn answered(&self, status: u16) {
         self.span.record("http.response.status_code", i64::from(status));
         if status >= 500 {
+            self.span.record("error.type", tracing::field::display(status));
             self.span.record("otel.status_code", "ERROR");
         }
     }
@@ -182,7 +205,7 @@ fn remote(context: TraceContext) -> SpanContext {
     SpanContext::new(
         context.trace_id.into(),
         context.span_id.into(),
-        TraceFlags::SAMPLED,
+        TraceFlags::NOT_SAMPLED.with_sampled(context.sampled),
         true,
         TraceState::default(),
     )

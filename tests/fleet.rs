@@ -1,0 +1,99 @@
+//! The connection budget of a whole fleet, counted by Redis.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use support::eventually::eventually;
+use support::fleet::Fleet;
+use support::laws::laws_hold;
+use support::redis::Redis;
+use tokio::task::block_in_place;
+
+const SERVERS: usize = 5;
+const WORKERS: usize = 20;
+/// Two for a server, one for a worker.
+const BUDGET: usize = 2 * SERVERS + WORKERS;
+
+/// Waits until Redis knows exactly the connections that the processes say they have, by their
+/// whole names, and none besides.
+async fn has_exactly_its_budget(redis: &Redis, fleet: &Fleet) {
+    let names = eventually("CLIENT LIST is the budget", async || {
+        let listed: Vec<_> = redis.client_list().into_iter().map(|client| client.name).collect();
+        let told = fleet.names("trunkline").await;
+        let named: BTreeSet<_> = listed.iter().cloned().collect();
+        match listed.len() == BUDGET && named == told {
+            true => Ok(named),
+            false => Err(format!("{} listed: {listed:#?}\n  told: {told:#?}", listed.len())),
+        }
+    })
+    .await;
+    let count = |component: &str, role: &str| {
+        let bears = |name: &&String| {
+            let parts: Vec<_> = name.split(':').collect();
+            let [namespace, of, instance, as_role, generation] = parts[..] else { return false };
+            let instance_is_plain = instance.split('-').all(|part| {
+                !part.is_empty()
+                    && part.chars().all(|it| it.is_ascii_digit() || it.is_ascii_lowercase())
+            });
+            (namespace, of, as_role) == ("trunkline", component, role)
+                && instance_is_plain
+                && generation.parse::<u64>().is_ok_and(|it| it > 0)
+        };
+        names.iter().filter(bears).count()
+    };
+    assert_eq!(count("worker", "shared"), WORKERS);
+    assert_eq!(count("server", "shared"), SERVERS);
+    assert_eq!(count("server", "subscriber"), SERVERS);
+}
+
+/// Waits until the pages of all processes add up to the budget: one may be a second old.
+async fn counts_its_budget(fleet: &Fleet) {
+    for metric in ["trunkline_redis_connections_open", "trunkline_redis_connections_expected"] {
+        eventually(&format!("{metric} is the budget"), async || match fleet.sum(metric).await {
+            sum if sum == BUDGET as f64 => Ok(()),
+            sum => Err(sum),
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_servers_and_twenty_workers_have_thirty_connections_whatever_redis_does() {
+    let redis = Redis::start();
+    let fleet = Fleet::start(&redis.url(), SERVERS, WORKERS).await;
+    has_exactly_its_budget(&redis, &fleet).await;
+    counts_its_budget(&fleet).await;
+    let before = (fleet.names("trunkline").await, accepted(&redis));
+    // Deliberately not a wait for anything: a fleet that loses connections and makes new ones
+    // reads thirty at any one moment. Nothing may have changed over this time.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    has_exactly_its_budget(&redis, &fleet).await;
+    counts_its_budget(&fleet).await;
+    assert_eq!((fleet.names("trunkline").await, accepted(&redis)), before);
+
+    block_in_place(|| redis.kill9());
+    block_in_place(|| redis.restart());
+    has_exactly_its_budget(&redis, &fleet).await;
+    fleet.wait_ready().await;
+    counts_its_budget(&fleet).await;
+    for daemon in fleet.all() {
+        laws_hold(daemon).await;
+    }
+
+    for daemon in fleet.all() {
+        daemon.sigterm();
+    }
+    for daemon in fleet.all() {
+        let status = daemon.exit().await;
+        assert!(status.success(), "{status}");
+    }
+    assert_eq!(redis.client_list().len(), 0);
+}
+
+/// How many connections this Redis ever accepted.
+fn accepted(redis: &Redis) -> String {
+    redis.info("stats", "total_connections_received")
+}
