@@ -4,10 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
+use support::programs::Program;
 use trunkline::model::Component;
 use trunkline::telemetry::catalogue::{ALL, Kind};
 use trunkline::telemetry::{LogFormat, Telemetry, TelemetryOptions};
@@ -92,18 +95,14 @@ fn check_page(component: Component) {
 
 /// What promtool says of the page; its silence is consent.
 fn lint(page: &str) {
-    let promtool = Command::new("promtool")
+    let mut promtool = Program::Promtool
+        .command()
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn();
-    let mut promtool = match promtool {
-        Ok(promtool) => promtool,
-        Err(error) => {
-            return eprintln!("promtool does not run here, the page is not linted: {error}");
-        }
-    };
+        .spawn()
+        .unwrap();
     promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();

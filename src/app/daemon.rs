@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::signals::Signals;
+use super::{drain, terminal};
 use crate::config::{
     self, CommonConfig, EXIT_BAD_CONFIGURATION, Parsed, Surroundings, fault_report, instance_name,
 };
@@ -20,8 +20,6 @@ use crate::telemetry::{LogFormat, Telemetry, TelemetryOptions};
 const EXIT_UNAVAILABLE: u8 = 69;
 /// The process ended itself because a part of it failed: `EX_SOFTWARE` of sysexits.h.
 const EXIT_SOFTWARE: u8 = 70;
-/// How long the last spans may take to leave.
-const FLUSH: Duration = Duration::from_secs(2);
 
 /// A program that runs until it is told to end.
 pub trait Daemon: Sized {
@@ -36,11 +34,8 @@ pub trait Daemon: Sized {
     ) -> Parsed<Self::Config>;
     /// The settings all daemons have.
     fn common(config: &Self::Config) -> &CommonConfig;
-    /// Binds, connects and starts. The first fault ends the process.
-    fn start(
-        config: Self::Config,
-        ground: Ground,
-    ) -> impl Future<Output = Result<Self, Vec<Fault>>>;
+    /// Binds, connects and starts. A refusal ends the process.
+    fn start(config: Self::Config, ground: Ground) -> impl Future<Output = Result<Self, Refusal>>;
     /// Runs until the ground's `stop`, then drains. Returns when everything is closed, and
     /// whether it was told to end.
     fn run(self) -> impl Future<Output = bool>;
@@ -57,20 +52,32 @@ pub struct Ground {
     pub stop: CancellationToken,
 }
 
+/// Why a daemon does not start. Each lists all that is wrong.
+#[derive(Debug)]
+pub enum Refusal {
+    /// A setting that could be read cannot be used.
+    Settings(Vec<Fault>),
+    /// The settings are good, and the system does not grant what they ask for.
+    Unavailable(Vec<Fault>),
+}
+
 /// The whole life of a daemon. Settings that cannot be used end it with 64 and every fault at
 /// once; an address that cannot be bound, with 69; SIGTERM or SIGINT drains it and it ends with
-/// 0; a second one ends it at once.
+/// 0; a second one ends it at once, with 1; a part of it that fails ends it with 70.
 pub fn main<D: Daemon>() -> ExitCode {
     match D::read(std::env::args_os().skip(1), &surroundings()) {
-        Parsed::Print(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+        Parsed::Print(text) => print(&text),
         Parsed::Faults(faults) => refuse(D::COMPONENT, &faults, EXIT_BAD_CONFIGURATION),
         Parsed::Run { run, warnings } => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(live::<D>(run, warnings)),
+                Ok(runtime) => {
+                    let code = runtime.block_on(live::<D>(run, warnings));
+                    // A rule that cannot be interrupted, or a name that is still being resolved,
+                    // keeps its thread busy; it does not hold up the end.
+                    runtime.shutdown_background();
+                    code
+                }
                 Err(error) => {
                     let path = "runtime".to_owned();
                     let faults = [Fault { path, message: error.to_string() }];
@@ -97,14 +104,23 @@ async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>) -> ExitCode {
     }
     let stop = CancellationToken::new();
     let ground = Ground { telemetry: telemetry.clone(), instance, stop: stop.clone() };
-    let code = match D::start(config, ground).await {
-        Ok(daemon) => {
-            crate::telemetry::task::spawn("signals", await_signals(stop));
-            if daemon.run().await { ExitCode::SUCCESS } else { ExitCode::from(EXIT_SOFTWARE) }
+    let signals = match Signals::catch() {
+        Ok(signals) => signals,
+        Err(error) => {
+            let faults = [Fault { path: "signals".to_owned(), message: error.to_string() }];
+            return refuse(D::COMPONENT, &faults, EXIT_UNAVAILABLE);
         }
-        Err(faults) => refuse(D::COMPONENT, &faults, EXIT_UNAVAILABLE),
     };
-    telemetry.shutdown(FLUSH).await;
+    crate::telemetry::task::spawn("signals", drain_then_end(signals, stop));
+    let code = match D::start(config, ground).await {
+        Ok(daemon) => match daemon.run().await {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(EXIT_SOFTWARE),
+        },
+        Err(Refusal::Settings(faults)) => refuse(D::COMPONENT, &faults, EXIT_BAD_CONFIGURATION),
+        Err(Refusal::Unavailable(faults)) => refuse(D::COMPONENT, &faults, EXIT_UNAVAILABLE),
+    };
+    telemetry.shutdown(drain::SPANS).await;
     code
 }
 
@@ -128,36 +144,37 @@ fn telemetry_options(
 }
 
 /// The first signal drains, the second ends.
-async fn await_signals(stop: CancellationToken) {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without handlers either signal ends the process, which is what the system does anyway.
-        return;
-    };
-    let mut next = async || {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    };
-    let name = next().await;
-    DrainStarted { cause: name }.emit();
+async fn drain_then_end(mut signals: Signals, stop: CancellationToken) {
+    DrainStarted { cause: signals.next().await }.emit();
     stop.cancel();
-    next().await;
+    signals.next().await;
     std::process::exit(1);
 }
 
+/// Prints what was asked for.
+pub(super) fn print(text: &str) -> ExitCode {
+    match terminal::print(text) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            terminal::warn(&format!("standard output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 pub(super) fn refuse(component: Component, faults: &[Fault], code: u8) -> ExitCode {
-    eprintln!("{}", fault_report(component, faults));
+    terminal::warn(&fault_report(component, faults));
     ExitCode::from(code)
 }
 
 /// The process' own environment and files, for [`crate::config`].
 pub(super) fn surroundings() -> Surroundings<'static> {
     Surroundings {
-        variable: &|name| std::env::var(name).ok(),
-        names: &|| std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect(),
+        // What is not UTF-8 is set all the same, and shows by its replacement characters.
+        variable: &|name| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned()),
+        names: &|| {
+            std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
+        },
         file: &|path| std::fs::read_to_string(path),
     }
 }

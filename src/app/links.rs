@@ -1,7 +1,8 @@
 //! From settings to the connections of a process.
 
-use crate::config::{CommonConfig, RedisTarget};
-use crate::conn::{Limits, Options, Target, Tls, TlsError};
+use super::daemon::Refusal;
+use crate::config::{CommonConfig, RedisTarget, TlsOptions};
+use crate::conn::{Error, Limits, Options, Target, Tls, TlsError};
 use crate::model::{Component, Fault};
 use crate::queue::Thresholds;
 
@@ -17,7 +18,7 @@ pub(super) fn options(
     config: &CommonConfig,
     component: Component,
     instance: &str,
-) -> Result<Options, TlsError> {
+) -> Result<Options, Refusal> {
     let redis = &config.redis;
     let endpoint = &redis.endpoint;
     let target = match &endpoint.target {
@@ -28,7 +29,8 @@ pub(super) fn options(
         None => None,
         Some(tls) => {
             let client = tls.client.as_ref().map(|it| (&*it.cert_file, &*it.key_file));
-            Some(Tls::new(tls.ca_file.as_deref(), client)?)
+            let encryption = Tls::new(tls.ca_file.as_deref(), client);
+            Some(encryption.map_err(|error| unusable(tls, &error))?)
         }
     };
     Ok(Options {
@@ -52,7 +54,22 @@ pub(super) fn thresholds(config: &CommonConfig) -> Thresholds {
     Thresholds { warning: queue.warning, critical: queue.critical, recovery: queue.recovery }
 }
 
-/// A fault that only shows when the process starts.
-pub(super) fn fault(path: &str, message: &dyn std::fmt::Display) -> Fault {
-    Fault { path: path.to_owned(), message: message.to_string() }
+/// Redis was asked for more than the budget has.
+pub(super) fn redis(error: Error) -> Refusal {
+    Refusal::Unavailable(vec![Fault { path: "redis".to_owned(), message: error.to_string() }])
+}
+
+/// The fault of the setting whose file cannot be used.
+fn unusable(tls: &TlsOptions, error: &TlsError) -> Refusal {
+    let path = match (error, &tls.client) {
+        (TlsError::File { path, .. }, Some(client)) if *path == client.key_file => {
+            "--redis-tls-key"
+        }
+        (TlsError::File { path, .. }, Some(client)) if *path == client.cert_file => {
+            "--redis-tls-cert"
+        }
+        (TlsError::File { .. } | TlsError::NoRoots, _) => "--redis-tls-ca",
+        (TlsError::Client(_), _) => "--redis-tls-cert",
+    };
+    Refusal::Settings(vec![Fault { path: path.to_owned(), message: error.to_string() }])
 }

@@ -2,46 +2,45 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
-use super::daemon::{Daemon, Ground};
-use super::{drain, links, watch};
+use super::daemon::{Daemon, Ground, Refusal};
+use super::tasks::Tasks;
+use super::watch::{self, Watch};
+use super::{drain, links};
 use crate::config::{self, CommonConfig, Parsed, ServerConfig, Surroundings};
 use crate::conn::{Budget, Messages, Owner, Subscriber};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
 use crate::flow::{announce, fanout, refusals, sample};
-use crate::health::{Facts, Monitor, Progress};
 use crate::http::access::Access;
 use crate::http::public::Public;
 use crate::http::serve::{Door, Listener};
 use crate::hub::{Bounds, Limits};
 use crate::index::{self, ChainStore};
-use crate::model::{Component, Fault, Role};
+use crate::model::{Component, Label, Role};
 use crate::queue::{Inspector, Keys, Producer, QueueOptions, Thresholds};
-use crate::telemetry::events::process::ProcessStopped;
-use crate::telemetry::task::spawn;
 
-/// Clients one server takes; each is a socket, so the limit on open files may come first.
+/// Clients one server takes, where it may open as many files.
 const MAX_CONNECTIONS: usize = 65_536;
+/// Files that clients must leave: the admin listener's connections, the links to Redis, what the
+/// runtime needs. Without them a server full of clients could neither be asked how it is nor
+/// find back to Redis.
+const RESERVED_FILES: usize = watch::MAX_CONNECTIONS + 64;
 /// How long a client that begins to listen waits for Redis to confirm its channels.
 const CONFIRM: Duration = Duration::from_secs(3);
 
 /// A server that is connected and listens.
 pub struct Server {
-    ground: Ground,
+    stop: CancellationToken,
     owner: Arc<Owner>,
-    draining: Arc<AtomicBool>,
-    progress: Progress,
-    monitor: Arc<Monitor>,
+    watch: Watch,
     doors: Arc<Public>,
     public: Listener,
-    admin: watch::AdminDoor,
     subscriber: Subscriber,
     messages: Messages,
     inspector: Inspector,
@@ -64,16 +63,14 @@ impl Daemon for Server {
         &config.common
     }
 
-    async fn start(config: ServerConfig, ground: Ground) -> Result<Self, Vec<Fault>> {
+    async fn start(config: ServerConfig, ground: Ground) -> Result<Self, Refusal> {
         let common = &config.common;
-        let options = links::options(common, Self::COMPONENT, &ground.instance)
-            .map_err(|error| vec![links::fault("--redis-tls", &error)])?;
+        let options = links::options(common, Self::COMPONENT, &ground.instance)?;
         let prefix = options.notify_channel("");
-        let owner = Owner::new(options, &Budget::of(Self::COMPONENT));
-        let owner = Arc::new(owner.map_err(|error| vec![links::fault("redis", &error)])?);
-        let subscriber = owner.subscriber().map_err(|error| vec![links::fault("redis", &error)])?;
-        let messages =
-            subscriber.messages().ok_or_else(|| vec![links::fault("redis", &"taken")])?;
+        let owner = Owner::new(options, &Budget::of(Self::COMPONENT)).map_err(links::redis)?;
+        let owner = Arc::new(owner);
+        let subscriber = owner.subscriber().map_err(links::redis)?;
+        let messages = subscriber.messages().expect("nobody else has asked for them");
 
         let thresholds = links::thresholds(common);
         let keys = Keys::new(common.namespace.as_str(), common.queue.name.as_str());
@@ -97,38 +94,25 @@ impl Daemon for Server {
             heartbeat: common.intervals.heartbeat,
         });
 
-        let draining = Arc::new(AtomicBool::new(false));
-        let monitor = {
-            let (owner, draining) = (Arc::clone(&owner), Arc::clone(&draining));
-            let subscriber = subscriber.clone();
-            let interval = common.intervals.probe;
-            Arc::new(Monitor::new(move || {
-                let draining = draining.load(Ordering::Relaxed);
-                Facts::new(Component::Server, &owner, Some(&subscriber), interval, draining)
-            }))
+        let ear = Some(subscriber.clone());
+        let watch = Watch::bind(Self::COMPONENT, &ground, &owner, ear, common);
+        let public = Listener::bind(Door::Public, config.listen, room_for_clients())
+            .map_err(|error| watch::cannot_bind("--listen", config.listen, &error));
+        let (watch, public) = match (watch, public) {
+            (Ok(watch), Ok(public)) => (watch, public),
+            (watch, public) => {
+                let faults = watch.err().into_iter().chain(public.err());
+                return Err(Refusal::Unavailable(faults.collect()));
+            }
         };
-        let progress = Progress::default();
-        let admin = watch::AdminDoor::bind(
-            Self::COMPONENT,
-            common.admin_listen,
-            &ground,
-            &owner,
-            &progress,
-            &monitor,
-        )?;
-        let public = Listener::bind(Door::Public, config.listen, MAX_CONNECTIONS)
-            .map_err(|error| vec![watch::cannot_bind("--listen", config.listen, &error)])?;
         owner.connect().await;
         Ok(Self {
             inspector: Inspector::new(owner.shared(), keys, thresholds),
-            ground,
+            stop: ground.stop,
             owner,
-            draining,
-            progress,
-            monitor,
+            watch,
             doors,
             public,
-            admin,
             subscriber,
             messages,
             thresholds,
@@ -137,42 +121,38 @@ impl Daemon for Server {
     }
 
     async fn run(self) -> bool {
-        let Self { ground, owner, draining, progress, monitor, doors, public, .. } = self;
+        let Self { owner, watch, doors, public, subscriber, .. } = self;
         let hub = doors.listen.hub().clone();
-        let common = &self.config.common;
-
-        let heartbeat = progress.watch("fanout");
-        let fanning = fanout::run(self.messages, hub.clone(), heartbeat);
-        let statuses =
-            [Role::Shared, Role::Subscriber].into_iter().filter_map(|it| owner.watch(it));
-        let background = [
-            spawn("refusals", refusals::run(self.subscriber, hub.clone())),
-            spawn("announce", announce::run(statuses.collect(), hub.clone())),
-            spawn("sample", sample::run(self.inspector, self.thresholds, common.intervals.sample)),
-            spawn("readiness", async move { monitor.run().await }),
-            spawn("runtime", async move { progress.watch_runtime().await }),
-        ];
-        let admin_stop = CancellationToken::new();
-        let admin = spawn("admin", self.admin.serve(admin_stop.clone()));
-        let mut fanout = spawn("fanout", fanning);
-
+        let tasks = Tasks::default();
+        let heartbeat = watch.progress().watch("fanout");
+        tasks.spawn("fanout", fanout::run(self.messages, hub.clone(), heartbeat));
+        let watching = watch.begin(&tasks);
+        let statuses = Role::ALL.iter().filter_map(|role| owner.watch(*role)).collect();
+        tasks.spawn("announce", announce::run(statuses, hub.clone()));
+        tasks.spawn("refusals", refusals::run(subscriber, hub.clone()));
+        let every = self.config.common.intervals.sample;
+        tasks.spawn("sample", sample::run(self.inspector, self.thresholds, every));
         let doors_stop = CancellationToken::new();
-        let serving = spawn("public", public.serve(doors, doors_stop.clone(), drain::IN_FLIGHT));
-        let told = watch::until_stop_or_end(&ground.stop, &mut fanout).await;
+        let answering = public.serve(doors, doors_stop.clone(), drain::IN_FLIGHT);
+        let serving = tasks.spawn("public", answering);
+        let told = tasks.until_stop_or_end(&self.stop).await;
 
-        let began = Instant::now();
-        draining.store(true, Ordering::Relaxed);
+        let began = watching.drain();
         doors_stop.cancel();
         // Clients are told while requests in flight are answered: neither waits for the other.
         hub.close();
-        let cut = serving.await.unwrap_or(0);
-        owner.close(drain::COMMANDS).await;
-        fanout.abort();
-        background.iter().for_each(JoinHandle::abort);
-        ProcessStopped { elapsed: began.elapsed(), clean: told && cut == 0 }.emit();
-        admin_stop.cancel();
-        // What the admin listener could not finish is a scrape of a process that is gone.
-        let _ = admin.await;
+        let finished = matches!(serving.await, Ok(0));
+        watching.end(began, told && finished).await;
         told
     }
+}
+
+/// How many clients fit. The usual soft limit of 1,024 open files is for the sake of programs
+/// that use select(2), so it is raised to the hard one first.
+fn room_for_clients() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    let files = if raised { maximum } else { current };
+    let files = files.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    files.saturating_sub(RESERVED_FILES).max(files / 4).min(MAX_CONNECTIONS)
 }

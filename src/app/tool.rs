@@ -5,40 +5,40 @@ use std::process::ExitCode;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::daemon::{refuse, surroundings};
-use super::dev;
+use super::daemon::{print, refuse, surroundings};
+use super::{dev, terminal};
 use crate::config::{self, EXIT_BAD_CONFIGURATION, Parsed, Publish, Tail, ToolCommand};
-use crate::http::client::{Client, ClientError, StreamEvent};
+use crate::http::client::{Client, StreamEvent};
 use crate::model::Component;
 
 /// The whole life of the tool: 0 when it did what was asked, 64 when it was asked wrongly, 1
 /// when it could not.
 pub fn main() -> ExitCode {
     match config::tool(std::env::args_os().skip(1), &surroundings()) {
-        Parsed::Print(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
+        Parsed::Print(text) => print(&text),
         Parsed::Faults(faults) => refuse(Component::Tool, &faults, EXIT_BAD_CONFIGURATION),
         Parsed::Run { run, warnings } => {
             for warning in warnings {
-                eprintln!("trunkline: {warning}");
+                terminal::warn(&format!("trunkline: {warning}"));
             }
             // One thread: `dev` must start its children from the thread that lives longest.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let done = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-                runtime.block_on(async {
+            let done = runtime.map_err(told).and_then(|runtime| {
+                let done = runtime.block_on(async {
                     match run {
                         ToolCommand::Dev(command) => dev::run(command).await,
                         ToolCommand::Publish(command) => publish(command).await,
                         ToolCommand::Tail(command) => tail(command).await,
                     }
-                })
+                });
+                // A name that is still being resolved does not hold up the end.
+                runtime.shutdown_background();
+                done
             });
             match done {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(problem) => {
-                    eprintln!("trunkline: {problem}");
+                    terminal::warn(&format!("trunkline: {problem}"));
                     ExitCode::FAILURE
                 }
             }
@@ -54,7 +54,7 @@ async fn publish(command: Publish) -> Result<(), String> {
     }
     let client = Client::new(server.url().clone());
     let answer = client.send(Method::POST, "/v1/notifications", &document).await.map_err(told)?;
-    println!("{} heard by {} server(s)", word(&answer["id"]), answer["receivers"]);
+    say(&format!("{} heard by {} server(s)", word(&answer["id"]), answer["receivers"]))?;
     Ok(())
 }
 
@@ -69,7 +69,9 @@ async fn tail(command: Tail) -> Result<(), String> {
         };
         match event {
             Some(StreamEvent { name, data }) if name == "notification" => {
-                println!("{}", if json { data } else { line(&data) });
+                if !say(&if json { data } else { line(&data) })? {
+                    return Ok(());
+                }
             }
             Some(StreamEvent { name, data }) if name == "closing" => {
                 return Err(format!("the server is leaving: {data}"));
@@ -80,6 +82,11 @@ async fn tail(command: Tail) -> Result<(), String> {
     }
 }
 
+/// Prints a line. Says whether somebody reads on.
+pub(super) fn say(text: &str) -> Result<bool, String> {
+    terminal::print(text).map_err(|error| format!("standard output: {error}"))
+}
+
 /// The stream of some channels.
 pub(super) fn stream_path(channels: &[String]) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -87,10 +94,11 @@ pub(super) fn stream_path(channels: &[String]) -> String {
     format!("/v1/stream?{}", query.finish())
 }
 
-/// A notification in one line for people: time, channel, type, and what it says.
+/// A notification in one line for people: time, channel, type, and what it says. Whoever may
+/// publish wrote it, so nothing in it can steer the terminal.
 pub(super) fn line(notification: &str) -> String {
     let Ok(it) = serde_json::from_str::<Value>(notification) else {
-        return notification.to_owned();
+        return terminal::harmless(notification);
     };
     let clock = word(&it["time"]).get(11..19).unwrap_or_default().to_owned();
     let said = match &it["data"] {
@@ -101,14 +109,15 @@ pub(super) fn line(notification: &str) -> String {
         other => other.to_string(),
     };
     // Wide enough for most names, so that what is said stands in one column.
-    format!("{clock}  {:<12}  {:<12}  {said}", word(&it["subject"]), word(&it["type"]))
+    let (channel, kind) = (word(&it["subject"]), word(&it["type"]));
+    terminal::harmless(&format!("{clock}  {channel:<12}  {kind:<12}  {said}"))
 }
 
 fn word(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn told(error: ClientError) -> String {
+fn told(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
@@ -125,6 +134,14 @@ mod tests {
             "10:20:30  host          host.pulse    load 0.4"
         );
         assert_eq!(line("not json"), "not json");
+    }
+
+    #[test]
+    fn a_notification_cannot_steer_the_terminal() {
+        let steering = json!({ "data": "\u{1b}]0;owned\u{7}\u{9b}2J\nnext line" });
+        for said in [line(&steering.to_string()), line("\u{1b}[2J")] {
+            assert!(!said.contains(char::is_control), "{said:?}");
+        }
     }
 
     #[test]

@@ -1,42 +1,60 @@
-//! The admin door, and what ends a daemon besides a signal.
+//! What a server and a worker show of themselves: readiness, liveness, the admin listener.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon::Ground;
 use super::drain;
-use crate::conn::Owner;
-use crate::health::{Monitor, Progress, Report, started};
+use super::tasks::Tasks;
+use crate::config::CommonConfig;
+use crate::conn::{Owner, Subscriber};
+use crate::health::{Facts, Monitor, Progress, Report, started};
 use crate::http::admin::{Admin, Sources};
 use crate::http::serve::{Door, Listener};
 use crate::model::{Component, Fault};
-use crate::telemetry::events::process::DrainStarted;
+use crate::telemetry::events::process::ProcessStopped;
 
 /// Probes and scrapers; more at once are none of ours.
-const MAX_CONNECTIONS: usize = 256;
+pub(super) const MAX_CONNECTIONS: usize = 256;
 
-/// The admin listener, bound.
-pub(super) struct AdminDoor {
+/// Readiness, liveness and the admin listener, bound and not yet answering.
+pub(super) struct Watch {
+    owner: Arc<Owner>,
+    draining: Arc<AtomicBool>,
+    progress: Progress,
+    monitor: Arc<Monitor>,
     listener: Listener,
     admin: Arc<Admin>,
 }
 
-impl AdminDoor {
+impl Watch {
     /// # Errors
-    /// When the address cannot be bound.
+    /// When the address of the admin listener cannot be bound.
     pub(super) fn bind(
         component: Component,
-        address: SocketAddr,
         ground: &Ground,
         owner: &Arc<Owner>,
-        progress: &Progress,
-        monitor: &Arc<Monitor>,
-    ) -> Result<Self, Vec<Fault>> {
+        subscriber: Option<Subscriber>,
+        config: &CommonConfig,
+    ) -> Result<Self, Fault> {
+        let address = config.admin_listen;
         let listener = Listener::bind(Door::Admin, address, MAX_CONNECTIONS)
-            .map_err(|error| vec![cannot_bind("--admin-listen", address, &error)])?;
+            .map_err(|error| cannot_bind("--admin-listen", address, &error))?;
+        let draining = Arc::new(AtomicBool::new(false));
+        let monitor = Arc::new(Monitor::new({
+            let (owner, draining) = (Arc::clone(owner), Arc::clone(&draining));
+            let interval = config.intervals.probe;
+            move || {
+                let draining = draining.load(Ordering::Relaxed);
+                Facts::new(component, &owner, subscriber.as_ref(), interval, draining)
+            }
+        }));
+        let progress = Progress::default();
         let supervisors = Arc::clone(owner);
         progress.watch_others("supervisors", move || supervisors.stalled_for());
         let (first, now) = (Arc::clone(owner), Arc::clone(owner));
@@ -49,13 +67,54 @@ impl AdminDoor {
                 Box::pin(async move { telemetry.render().await })
             }),
         };
-        let admin = Admin::new(component, progress.clone(), Arc::clone(monitor), sources);
-        Ok(Self { listener, admin: Arc::new(admin) })
+        let admin = Admin::new(component, progress.clone(), Arc::clone(&monitor), sources);
+        let (owner, admin) = (Arc::clone(owner), Arc::new(admin));
+        Ok(Self { owner, draining, progress, monitor, listener, admin })
     }
 
-    /// Answers until `stop`.
-    pub(super) async fn serve(self, stop: CancellationToken) -> usize {
-        self.listener.serve(self.admin, stop, drain::GOODBYE).await
+    /// The heartbeats of this process.
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Begins to look and to answer.
+    pub(super) fn begin(self, tasks: &Tasks) -> Watching {
+        let Self { owner, draining, progress, monitor, listener, admin } = self;
+        let looking = Arc::clone(&monitor);
+        tasks.spawn("readiness", async move { looking.run().await });
+        tasks.spawn("runtime", async move { progress.watch_runtime().await });
+        let stop = CancellationToken::new();
+        let serving = tasks.spawn("admin", listener.serve(admin, stop.clone(), drain::ADMIN));
+        Watching { owner, draining, monitor, stop, serving }
+    }
+}
+
+/// The watch over a running process.
+pub(super) struct Watching {
+    owner: Arc<Owner>,
+    draining: Arc<AtomicBool>,
+    monitor: Arc<Monitor>,
+    stop: CancellationToken,
+    serving: JoinHandle<usize>,
+}
+
+impl Watching {
+    /// The process is not ready any more, and will not be again. Returns when that was.
+    pub(super) fn drain(&self) -> Instant {
+        self.draining.store(true, Ordering::Relaxed);
+        // The gauge and the log need not wait for the next look.
+        self.monitor.readiness();
+        Instant::now()
+    }
+
+    /// Everything else has ended: closes the connections to Redis, and the admin listener last.
+    /// `clean` says whether all that was in flight when the drain `began` was finished.
+    pub(super) async fn end(self, began: Instant, clean: bool) {
+        self.owner.close(drain::COMMANDS).await;
+        ProcessStopped { elapsed: began.elapsed(), clean }.emit();
+        self.stop.cancel();
+        // What the admin listener could not finish is a scrape of a process that is gone.
+        let _ = self.serving.await;
     }
 }
 
@@ -63,38 +122,4 @@ impl AdminDoor {
 pub(super) fn cannot_bind(setting: &str, address: SocketAddr, error: &std::io::Error) -> Fault {
     let message = format!("cannot listen on {address}: {error}; choose another address");
     Fault { path: setting.to_owned(), message }
-}
-
-/// Waits until the process is told to end, or a task ends that it cannot do without: then a
-/// restart is better than a process that looks alive. Returns whether it was told to.
-pub(super) async fn until_stop_or_end<T>(
-    stop: &CancellationToken,
-    needed: &mut JoinHandle<T>,
-) -> bool {
-    tokio::select! {
-        () = stop.cancelled() => true,
-        _ = needed => {
-            DrainStarted { cause: "a task ended that should not" }.emit();
-            false
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::telemetry::task::spawn;
-    use std::future::pending;
-
-    #[tokio::test]
-    async fn a_task_that_ends_or_panics_ends_the_process_and_a_signal_does_too() {
-        let stop = CancellationToken::new();
-        let mut ended = spawn("ended", async {});
-        assert!(!until_stop_or_end(&stop, &mut ended).await);
-        let mut panicked = spawn("panicked", async { panic!("of this test") });
-        assert!(!until_stop_or_end(&stop, &mut panicked).await);
-        let mut running = spawn("running", pending::<()>());
-        stop.cancel();
-        assert!(until_stop_or_end(&stop, &mut running).await);
-    }
 }

@@ -26,7 +26,13 @@ impl<'a> Reader<'a> {
     /// the default stands in for it.
     pub(super) fn value<T: Value>(&mut self, variable: &'static str) -> T {
         let setting = setting(variable);
-        let read = self.given.text(variable).map(T::parse);
+        let read = self.given.text(variable).map(|text| {
+            // What stands for bytes of the environment that are no text.
+            match text.contains(char::REPLACEMENT_CHARACTER) {
+                true => Err("holds bytes that are not UTF-8; write it in UTF-8".to_owned()),
+                false => T::parse(text),
+            }
+        });
         match read {
             Some(Ok(value)) => return value,
             Some(Err(problem)) => {
@@ -85,8 +91,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Records a fault about a variable that is not a setting.
-    pub(super) fn outside(&mut self, name: String, message: &str) {
-        self.faults.push(Fault { path: name, message: message.into() });
+    pub(super) fn outside(&mut self, fault: Fault) {
+        self.faults.push(fault);
     }
 
     pub(super) fn into_faults(self) -> Vec<Fault> {

@@ -10,6 +10,7 @@ use super::declaration::{CommonConfig, ServerConfig, WorkerConfig};
 use super::reader::Reader;
 use super::source::Surroundings;
 use super::word::Environment;
+use crate::model::Fault;
 
 /// A configuration that can be judged as a whole.
 pub(super) trait Rules {
@@ -54,8 +55,8 @@ impl Rules for ServerConfig {
         let unreachable = !is_loopback(self.listen) && self.allowed_hosts.is_empty();
         unreachable
             .then(|| {
-                "--listen is outside loopback, but --allowed-hosts is empty: requests \
-                addressed to any host but loopback are refused"
+                "--listen is outside loopback, but --allowed-hosts is empty: requests must name \
+                 localhost or the address itself, a name is refused"
                     .into()
             })
             .into_iter()
@@ -85,7 +86,7 @@ impl Rules for WorkerConfig {
 }
 
 fn common(config: &CommonConfig, reader: &mut Reader<'_>, around: &Surroundings<'_>) {
-    authentication_is_not_built(reader, around);
+    authentication_is_not_built(around).into_iter().for_each(|fault| reader.outside(fault));
     let endpoint = &config.redis.endpoint;
     let certificate = endpoint.tls.as_ref().is_some_and(|tls| tls.client.is_some());
     reader.require(
@@ -142,17 +143,15 @@ fn common(config: &CommonConfig, reader: &mut Reader<'_>, around: &Surroundings<
 }
 
 /// Whoever sets tokens believes that they are asked for. Never open in silence.
-fn authentication_is_not_built(reader: &mut Reader<'_>, around: &Surroundings<'_>) {
+pub(super) fn authentication_is_not_built(around: &Surroundings<'_>) -> Vec<Fault> {
     let reserved =
         |name: &String| name == "TRUNKLINE_API_TOKENS" || name.starts_with("TRUNKLINE_JWT_");
     let mut names: Vec<String> = (around.names)().into_iter().filter(reserved).collect();
     names.sort();
-    for name in names.into_iter().filter(|name| around.set(name).is_some()) {
-        reader.outside(
-            name,
-            "is set, but authentication is not built yet and nothing would be protected; remove it",
-        );
-    }
+    names.retain(|name| around.set(name).is_some());
+    let message =
+        "is set, but authentication is not built yet and nothing would be protected; remove it";
+    names.into_iter().map(|path| Fault { path, message: message.to_owned() }).collect()
 }
 
 fn is_loopback(address: SocketAddr) -> bool {

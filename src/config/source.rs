@@ -15,7 +15,7 @@ use super::setting::Setting;
 /// nothing of the process.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// The value of an environment variable, if it is set.
+    /// The value of an environment variable, if it is set; bytes that are not UTF-8 as U+FFFD.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
     /// The names of all environment variables: `TRUNKLINE_JWT_*` is a family.
     pub names: &'a dyn Fn() -> Vec<String>,

@@ -44,8 +44,9 @@ impl Monitor {
     }
 
     fn readiness_at(&self, now: Instant) -> Readiness {
-        let facts = (self.facts)();
+        // Looked at under the lock: of two that look at once, the later one has the last word.
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = (self.facts)();
         let missing = missing(&facts);
         let was_missing = seen.missing.replace(missing.clone());
         for check in Check::ALL.iter().copied().filter(|check| check.legal(facts.component)) {

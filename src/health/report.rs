@@ -8,7 +8,8 @@ use super::verdict::{Facts, ProbeFacts, SubscriptionFacts};
 use crate::conn::{Outage, Owner, Status, Subscriber};
 use crate::model::{Build, Component, Label, Role, rfc3339};
 
-/// A self-probe that came back within this many intervals is fresh: one may be late and one lost.
+/// A self-probe that came back within this many intervals is fresh: two in a row may be lost, which
+/// replaces the connection, and the one after that may be late.
 const FRESH_PROBES: u32 = 4;
 
 /// Everything about the process' connections.

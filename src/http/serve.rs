@@ -129,7 +129,8 @@ impl Listener {
             };
             match accepted {
                 Ok(_) if connections.len() >= max_connections => {
-                    HttpConnectionRefused { limit: max_connections }.emit();
+                    let (listener, metered) = (door.label(), door == Door::Public);
+                    HttpConnectionRefused { listener, limit: max_connections, metered }.emit();
                 }
                 Ok((stream, _)) => {
                     // A socket that died since it was accepted has no address, and no request.
@@ -152,6 +153,10 @@ impl Listener {
         }
         drop(socket);
         let in_time = tokio::time::timeout(drain, graceful.shutdown()).await.is_ok();
+        // Those that have ended meanwhile are still in the set.
+        while let Some(ended) = connections.try_join_next() {
+            report(ended);
+        }
         let left = if in_time { 0 } else { connections.len() };
         connections.shutdown().await;
         left

@@ -21,6 +21,9 @@ use crate::telemetry::events::client::{ClientJoined, Enqueued};
 /// Frames in one batch: hyper hands at most 64 slices to one `writev`, and the chunk's own
 /// framing takes some.
 const MAX_BATCH: usize = 60;
+/// Bytes after which a batch takes no further frame. What is in a batch has left the bound of the
+/// outbox, so a client may hold this much, and one frame, beyond it.
+const MAX_BATCH_BYTES: usize = 64 * 1024;
 
 /// How much may wait for one client.
 #[derive(Clone, Copy, Debug)]
@@ -139,12 +142,14 @@ impl Outbox {
                 }
             };
         }
-        let frames = if state.waiting.len() <= MAX_BATCH {
-            std::mem::take(&mut state.waiting)
-        } else {
-            state.waiting.drain(..MAX_BATCH).collect()
-        };
-        let remaining = frames.iter().map(|waiting| waiting.frame.bytes().len()).sum();
+        let mut remaining = 0;
+        let taken = state.waiting.iter().take(MAX_BATCH).take_while(|waiting| {
+            let room = remaining < MAX_BATCH_BYTES;
+            remaining += if room { waiting.frame.bytes().len() } else { 0 };
+            room
+        });
+        let taken = taken.count();
+        let frames = state.waiting.drain(..taken).collect();
         state.bytes -= remaining;
         Poll::Ready(Taken::Batch(Batch { frames, remaining }))
     }

@@ -64,6 +64,17 @@ fn a_batch_is_bounded_and_the_rest_waits_for_the_next() {
 }
 
 #[test]
+fn a_batch_ends_with_the_frame_that_fills_it() {
+    let (outbox, _) = outbox(9, 1 << 20);
+    let frame = Bytes::from(vec![b'x'; MAX_BATCH_BYTES - 1]);
+    (0..5).for_each(|_| outbox.push(Frame::announcement(frame.clone())));
+    assert_eq!(batch(&outbox).remaining(), 2 * frame.len());
+    assert_eq!(batch(&outbox).remaining(), 2 * frame.len());
+    assert_eq!(batch(&outbox).remaining(), frame.len());
+    assert!(take(&outbox).is_pending() && outbox.lock().bytes == 0);
+}
+
+#[test]
 fn one_message_too_many_closes_the_client_as_slow_and_frees_its_memory() {
     let (outbox, cut) = outbox(2, 99);
     ["a", "b"].iter().for_each(|text| push(&outbox, text));

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getppid};
+use rustix::process::{kill_process, set_parent_process_death_signal, waitid};
 use tokio::process::Command;
 
 /// A child process. Dropped, it is killed; and it dies with us, however we end.
@@ -67,14 +68,26 @@ impl Child {
         told(self.process.wait().await)
     }
 
+    /// Kills it, and returns when it is gone: that takes a moment, in which it could still write.
+    pub(super) fn kill(&mut self) {
+        // It has ended by itself, then.
+        let Some(pid) = self.pid().filter(|_| self.process.start_kill().is_ok()) else { return };
+        // Whoever reaps it is not our concern, and a child that is gone already is no fault.
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+    }
+
     /// Asks it to end, and kills it after `patience`.
     pub(super) async fn stop(mut self, patience: Duration) {
-        let pid = self.process.id().and_then(|id| Pid::from_raw(id as i32));
-        if let Some(pid) = pid {
+        if let Some(pid) = self.pid() {
             // It may have ended by itself just now; then there is nothing to ask.
             let _ = kill_process(pid, Signal::TERM);
         }
         let _ = tokio::time::timeout(patience, self.process.wait()).await;
+    }
+
+    /// Its id until it was waited for.
+    fn pid(&self) -> Option<Pid> {
+        self.process.id().and_then(|id| Pid::from_raw(id as i32))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use hyper::Method;
 use serde_json::{Value, json};
 
+use crate::app::terminal;
 use crate::http::client::Client;
 
 /// Where the pulse is published.
@@ -63,7 +64,7 @@ pub(super) async fn run(server: &Client) {
         });
         before = now;
         if let Err(error) = server.send(Method::POST, "/v1/events", &event).await {
-            eprintln!("trunkline: an event was not accepted: {error}");
+            terminal::warn(&format!("trunkline: an event was not accepted: {error}"));
         }
     }
 }

@@ -5,17 +5,19 @@ mod feed;
 mod redis;
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
 use hyper::Method;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use self::child::Child;
 use self::redis::PrivateRedis;
-use super::tool::{line, stream_path};
+use super::drain;
+use super::signals::Signals;
+use super::tool::{line, say, stream_path};
 use super::watch::cannot_bind;
 use crate::config::Dev;
 use crate::http::client::{Client, Events};
@@ -24,8 +26,6 @@ use crate::http::client::{Client, Events};
 const NAMESPACE: &str = "trunkline-dev";
 /// How long the server and the worker may take to become ready.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long they may take to drain: a little more than they allow themselves.
-const DRAIN: Duration = Duration::from_secs(25);
 /// How long after its last word a process may take to be gone.
 const EXIT: Duration = Duration::from_secs(1);
 
@@ -36,12 +36,24 @@ struct Fleet {
 }
 
 pub(super) async fn run(dev: Dev) -> Result<(), String> {
+    // First of all: what a signal interrupts is still cleared away.
+    let mut signals = Signals::catch().map_err(|error| error.to_string())?;
     addresses_are_free(&dev)?;
-    let mut fleet = start(&dev).await?;
-    let lived = live(&dev, &mut fleet).await;
-    stop(fleet).await;
+    let mut fleet = tokio::select! {
+        fleet = start(&dev) => fleet?,
+        _ = signals.next() => return Ok(()),
+    };
+    let lived = tokio::select! {
+        told = live(&dev, &mut fleet) => told,
+        _ = signals.next() => Ok(()),
+    };
+    // A second signal ends the waiting; what is dropped then is killed.
+    tokio::select! {
+        () = stop(fleet) => {}
+        _ = signals.next() => {}
+    }
     if lived.is_ok() {
-        println!("\ntrunkline dev has ended");
+        say("\ntrunkline dev has ended")?;
     }
     lived
 }
@@ -75,22 +87,22 @@ async fn start(dev: &Dev) -> Result<Fleet, String> {
         (None, Some(redis)) => redis.url(),
         (None, None) => return Err("there is no Redis".to_owned()),
     };
-    let listen = format!("--listen={}", dev.listen);
-    let mut server_flags = vec![listen, format!("--admin-listen={}", dev.admin_listen)];
+    let named = format!("--instance={}", instance());
+    let mut server_flags = vec![
+        named.clone(),
+        format!("--listen={}", dev.listen),
+        format!("--admin-listen={}", dev.admin_listen),
+    ];
     if dev.insecure {
         server_flags.push("--insecure".to_owned());
     }
-    let worker_flags = vec![format!("--admin-listen={}", dev.worker_admin_listen)];
+    let worker_flags = vec![named, format!("--admin-listen={}", dev.worker_admin_listen)];
     let server = Child::daemon("trunkline-server", NAMESPACE, &url, server_flags)?;
     let worker = Child::daemon("trunkline-worker", NAMESPACE, &url, worker_flags)?;
     Ok(Fleet { server, worker, redis })
 }
 
 async fn live(dev: &Dev, fleet: &mut Fleet) -> Result<(), String> {
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate()).map_err(|error| error.to_string())?,
-        signal(SignalKind::interrupt()).map_err(|error| error.to_string())?,
-    );
     let Fleet { server, worker, redis } = fleet;
     let redis_ended = async {
         match redis {
@@ -107,8 +119,6 @@ async fn live(dev: &Dev, fleet: &mut Fleet) -> Result<(), String> {
     };
     let mut died = pin!(died);
     tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
         cause = &mut died => Err(cause),
         told = show(dev) => match told {
             Ok(()) => Ok(()),
@@ -122,7 +132,7 @@ async fn live(dev: &Dev, fleet: &mut Fleet) -> Result<(), String> {
 async fn show(dev: &Dev) -> Result<(), String> {
     let public = client(&dev.listen.to_string())?;
     for admin in [dev.admin_listen, dev.worker_admin_listen] {
-        ready(&client(&admin.to_string())?).await?;
+        ready(admin).await?;
     }
     for chain in [feed::pulse(), feed::busy()] {
         let path = format!("/v1/rule-chains/{}", chain["id"].as_str().unwrap_or_default());
@@ -130,7 +140,9 @@ async fn show(dev: &Dev) -> Result<(), String> {
     }
     let channels = [feed::CHANNEL.to_owned(), format!("{}.*", feed::ALERTS)];
     let events = public.events(&stream_path(&channels)).await.map_err(|error| error.to_string())?;
-    println!("{}", welcome(dev));
+    if !say(&welcome(dev))? {
+        return Ok(());
+    }
     let time_is_up = async {
         match dev.run_for {
             Some(time) => tokio::time::sleep(time).await,
@@ -152,8 +164,8 @@ async fn show(dev: &Dev) -> Result<(), String> {
 
 async fn print(mut events: Events) -> Result<(), String> {
     while let Some(event) = events.next().await.map_err(|error| error.to_string())? {
-        if event.name == "notification" {
-            println!("{}", line(&event.data));
+        if event.name == "notification" && !say(&line(&event.data))? {
+            return Ok(());
         }
     }
     Err("the server ended the stream".to_owned())
@@ -164,15 +176,36 @@ fn client(address: &str) -> Result<Client, String> {
     Ok(Client::new(url))
 }
 
-async fn ready(admin: &Client) -> Result<(), String> {
+/// What the instances of our own children begin with.
+fn instance() -> String {
+    format!("dev-{}", std::process::id())
+}
+
+/// Waits until the child that was given this address is ready.
+async fn ready(address: SocketAddr) -> Result<(), String> {
+    let admin = client(&address.to_string())?;
     let mut last = String::new();
     let asking = async {
-        while let Err(error) = admin.get("/readyz").await {
-            last = error.to_string();
+        loop {
+            // Who took the address before us is ready, too: it is not to be fed, or worse.
+            match admin.get("/status").await.map(|status| status["instance"].to_string()) {
+                Ok(it) if !it.trim_matches('"').starts_with(&instance()) => {
+                    return Err(format!(
+                        "another trunkline, instance {it}, listens on {address}; end it, or \
+                         choose another address (trunkline dev --help)"
+                    ));
+                }
+                Ok(_) => match admin.get("/readyz").await {
+                    Ok(_) => return Ok(()),
+                    Err(error) => last = error.to_string(),
+                },
+                Err(error) => last = error.to_string(),
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, asking).await.map_err(|_| format!("not ready in time: {last}"))
+    let asked = tokio::time::timeout(PATIENCE, asking).await;
+    asked.unwrap_or_else(|_| Err(format!("{address} is not ready in time: {last}")))
 }
 
 fn welcome(dev: &Dev) -> String {
@@ -194,10 +227,6 @@ fn welcome(dev: &Dev) -> String {
 /// Ends the daemons first, so that they can say goodbye to Redis.
 async fn stop(fleet: Fleet) {
     let Fleet { server, worker, redis } = fleet;
-    // A second Ctrl-C ends the waiting; what is dropped then is killed.
-    tokio::select! {
-        _ = async { tokio::join!(server.stop(DRAIN), worker.stop(DRAIN)) } => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
+    tokio::join!(server.stop(drain::WHOLE), worker.stop(drain::WHOLE));
     drop(redis);
 }

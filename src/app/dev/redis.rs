@@ -5,7 +5,8 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, test_kill_process};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use rustix::process::{Pid, Signal, getpid, test_kill_process};
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
@@ -15,6 +16,10 @@ use super::child::Child;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Directories of ours begin with this, and end with the process they belong to.
 const DIRECTORY: &str = "trunkline-dev-";
+
+/// What a URL's path does not hold as it is.
+const BEYOND_A_PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
 
 const INSTALL: &str = "no redis-server or valkey-server 7.0 or newer found.\n  \
     apt-get install --no-install-recommends redis-server\n  \
@@ -33,6 +38,13 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // What cannot be removed now is swept by the next start.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Drop for PrivateRedis {
+    fn drop(&mut self) {
+        // Before its directory goes: a process that still runs could put a file there meanwhile.
+        self.child.kill();
     }
 }
 
@@ -80,7 +92,10 @@ impl PrivateRedis {
     }
 
     pub(super) fn url(&self) -> String {
-        format!("redis+unix://{}", self.socket().display())
+        // The directory for temporary files may be called anything.
+        let socket = self.socket();
+        let path = percent_encode(socket.as_os_str().as_encoded_bytes(), BEYOND_A_PATH);
+        format!("redis+unix://{path}")
     }
 
     pub(super) async fn ended(&mut self) -> String {
@@ -125,9 +140,33 @@ fn sweep(temporary: &Path) {
         let Some(owner) = owner.and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw) else {
             continue;
         };
-        if test_kill_process(owner) == Err(rustix::io::Errno::SRCH) {
+        // Our own id was another's before us: the first processes of a container get the same
+        // ones at every start.
+        if owner == getpid() || test_kill_process(owner) == Err(rustix::io::Errno::SRCH) {
             // Another start may be sweeping it too; one of us succeeds.
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_predecessor_left_is_swept_also_one_of_our_own_id() {
+        let temporary = tempfile::tempdir().unwrap();
+        let put = |name: &str| {
+            let path = temporary.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        // No process has the highest id there can be, and init always runs.
+        let gone =
+            [put("trunkline-dev-4194304"), put(&format!("{DIRECTORY}{}", std::process::id()))];
+        let kept = [put("trunkline-dev-1"), put("trunkline-dev-x"), put("other")];
+        sweep(temporary.path());
+        assert_eq!(gone.map(|path| path.exists()), [false; 2]);
+        assert_eq!(kept.map(|path| path.exists()), [true; 3]);
     }
 }

@@ -15,6 +15,7 @@ use crate::model::{Component, Fault, Secret};
 use super::declaration::ToolConfig;
 use super::reader::Reader;
 use super::redis_endpoint::{self, RedisEndpoint};
+use super::rules::authentication_is_not_built;
 use super::setting::Group;
 use super::source::{Flags, Given, Surroundings};
 use super::value::Value;
@@ -139,6 +140,7 @@ fn dev(matches: &ArgMatches, around: &Surroundings<'_>) -> Parsed<ToolCommand> {
              trunkline-worker, or unset it",
         );
     }
+    faults.extend(authentication_is_not_built(around));
     let (Some(listen), Some(admin_listen), Some(worker_admin_listen), true) =
         (listen, admin_listen, worker_admin_listen, faults.is_empty())
     else {

@@ -95,16 +95,18 @@ fn dev_ignores_the_redis_of_the_environment() {
 #[test]
 fn dev_tells_all_its_faults_at_once() {
     let words = ["dev", "--for", "30", "--listen", "0.0.0.0:80", "--redis-url", "redis://"];
-    let found = faults(&words, &[("TRUNKLINE_ENV", "production")]);
+    let variables = [("TRUNKLINE_ENV", "production"), ("TRUNKLINE_API_TOKENS", "hunter2")];
+    let found = faults(&words, &variables);
     for (fault, says) in found.iter().zip([
         "--redis-url: ",
         "--for: ",
         "--listen: is outside loopback",
         "TRUNKLINE_ENV: is production",
+        "TRUNKLINE_API_TOKENS: is set, but authentication is not built",
     ]) {
         assert!(fault.starts_with(says), "{fault}");
     }
-    assert_eq!(found.len(), 4, "{found:#?}");
+    assert_eq!(found.len(), 5, "{found:#?}");
     assert!(matches!(
         ask(&["dev", "--insecure", "--listen", "0.0.0.0:80"], &[]),
         Parsed::Run { .. }

@@ -101,17 +101,24 @@ impl Drop for HttpConnectionOpened {
 
 /// An HTTP connection was refused because there are too many.
 pub struct HttpConnectionRefused {
+    /// `public` or `admin`.
+    pub listener: &'static str,
     /// The limit.
     pub limit: usize,
+    /// Whether it counts: only the public listener has metrics, and a worker has none.
+    pub metered: bool,
 }
 
 impl HttpConnectionRefused {
-    /// Counts it.
+    /// Counts it where it is metered, and logs it.
     pub fn emit(self) {
         static LIMIT: LogLimit<()> = LogLimit::new();
-        HTTP_CONNECTIONS_REFUSED.at(()).increment(1);
+        let Self { listener, limit, metered } = self;
+        if metered {
+            HTTP_CONNECTIONS_REFUSED.at(()).increment(1);
+        }
         if let Some(suppressed) = LIMIT.admit(()) {
-            warn!(limit = self.limit, suppressed, "too many http connections: one was refused");
+            warn!(listener, limit, suppressed, "too many http connections: one was refused");
         }
     }
 }
