@@ -10,7 +10,6 @@ use std::process::Stdio;
 
 use hyper::Method;
 use serde_json::json;
-use support::eventually::eventually;
 use support::house::{House, heard};
 use support::http::Sse;
 use support::laws::{broken_laws, laws_hold};
@@ -184,7 +183,7 @@ async fn whatever_callers_send_the_series_stay_those_of_the_catalogue_and_their_
     for client in house.redis.client_list() {
         house.redis.cli(&["CLIENT", "KILL", "ID", &client.id.to_string()]);
     }
-    for (daemon, component) in daemons {
+    for (daemon, _) in daemons {
         daemon.metric("trunkline_redis_outage_duration_seconds_count").await.reaches(1.0).await;
         daemon.wait_ready().await;
         laws_hold(daemon).await;
