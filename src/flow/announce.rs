@@ -16,7 +16,7 @@ use crate::model::rfc3339;
 const PACE: Duration = Duration::from_millis(250);
 
 /// Announces the connections' states now and whenever they have changed, until their owner is
-/// gone. What changes within [`PACE`] is told as one.
+/// gone. What changes within a quarter of a second is told as one.
 pub async fn run(mut connections: Vec<watch::Receiver<Status>>, hub: Hub) {
     loop {
         let statuses: Vec<_> =
