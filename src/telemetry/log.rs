@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::io::IsTerminal;
-use std::str::FromStr;
 
 use chrono::{SecondsFormat, Utc};
 use opentelemetry::trace::TraceContextExt;
@@ -37,18 +36,6 @@ impl LogFormat {
     /// Text where standard error is a terminal, else JSON.
     pub fn detect() -> Self {
         if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err("must be text or json"),
-        }
     }
 }
 
