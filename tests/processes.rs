@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -57,29 +57,6 @@ async fn a_variable_that_is_no_text_is_a_fault_and_not_unset() {
     assert!(said.contains("TRUNKLINE_QUEUE") && said.contains("not UTF-8"), "{said}");
     let said = refused(Daemon::server(NOWHERE).env("TRUNKLINE_API_TOKENS", bytes), 64).await;
     assert!(said.contains("TRUNKLINE_API_TOKENS: is set"), "{said}");
-}
-
-#[tokio::test]
-async fn the_first_signal_lets_a_request_finish_and_the_second_does_not() {
-    let server = Daemon::server(NOWHERE).start();
-    let address = server.address("public").await;
-    let mut caller = TcpStream::connect(address).unwrap();
-    let head = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-                Content-Length: 12\r\nExpect: 100-continue\r\n\r\n";
-    caller.write_all(head.as_bytes()).unwrap();
-    let mut answer = [0; 25];
-    caller.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
-    server.sigterm();
-    server.logged("draining", |_| true).await;
-    eventually("nobody else is let in", async || match TcpStream::connect(address) {
-        Ok(_) => Err("a connection"),
-        Err(_) => Ok(()),
-    })
-    .await;
-    assert!(server.is_running());
-    server.sigterm();
-    assert_eq!(server.exit().await.code(), Some(1));
 }
 
 #[tokio::test]
