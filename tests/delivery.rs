@@ -9,9 +9,10 @@ use std::time::Duration;
 use bytes::Buf;
 use futures_util::task::noop_waker;
 use tokio_util::sync::CancellationToken;
+use trunkline::config::LogFormat;
 use trunkline::hub::{Batch, Bounds, Client, Encoded, Hub, Limits, Taken};
 use trunkline::model::*;
-use trunkline::telemetry::{LogFormat, Telemetry, TelemetryOptions};
+use trunkline::telemetry::{Telemetry, TelemetryOptions};
 
 const ROOM: usize = 4;
 

@@ -11,9 +11,10 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use support::programs::Program;
+use trunkline::config::LogFormat;
 use trunkline::model::Component;
 use trunkline::telemetry::catalogue::{ALL, Kind};
-use trunkline::telemetry::{LogFormat, Telemetry, TelemetryOptions};
+use trunkline::telemetry::{Telemetry, TelemetryOptions};
 
 const COMPONENT: &str = "TRUNKLINE_TEST_COMPONENT";
 const PAGE: &str = "TRUNKLINE_TEST_PAGE";

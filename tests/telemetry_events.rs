@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use trunkline::config::LogFormat;
 use trunkline::model::*;
 use trunkline::telemetry::events::client::ClientJoined;
 use trunkline::telemetry::events::command::{CommandFinished, CommandRefused, InFlight};
@@ -15,7 +16,7 @@ use trunkline::telemetry::events::job::{JobDied, JobTaken, WakeupModeChanged};
 use trunkline::telemetry::events::publish::{FleetProbed, NotificationPublished, PublishFailed};
 use trunkline::telemetry::events::queue::QueueMeasured;
 use trunkline::telemetry::events::subscriber::*;
-use trunkline::telemetry::{LogFormat, Telemetry, TelemetryOptions, task};
+use trunkline::telemetry::{Telemetry, TelemetryOptions, task};
 
 /// A page, as a scraper reads it.
 struct Page(HashMap<String, f64>);

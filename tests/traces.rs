@@ -10,11 +10,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::collector::Collector;
+use trunkline::config::LogFormat;
 use trunkline::config::{self, Parsed, Surroundings};
 use trunkline::model::{Component, Endpoint};
 use trunkline::telemetry::events::job::LeaseLost;
 use trunkline::telemetry::trace::{self, TraceOptions};
-use trunkline::telemetry::{LogFormat, Telemetry, TelemetryOptions};
+use trunkline::telemetry::{Telemetry, TelemetryOptions};
 
 const ARRIVING: &str = "TRUNKLINE_TEST_TRACEPARENT";
 const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::signals::Signals;
 use super::{drain, terminal};
 use crate::config::{
-    self, CommonConfig, EXIT_BAD_CONFIGURATION, Parsed, Surroundings, fault_report, instance_name,
+    CommonConfig, EXIT_BAD_CONFIGURATION, Parsed, Surroundings, fault_report, instance_name,
 };
 use crate::model::{Component, Fault};
 use crate::telemetry::events::process::{DrainStarted, ProcessStarted, SettingDoubted};
 use crate::telemetry::trace::TraceOptions;
-use crate::telemetry::{LogFormat, Telemetry, TelemetryOptions};
+use crate::telemetry::{Telemetry, TelemetryOptions, detect_format};
 
 /// The process could not start although its settings are good: `EX_UNAVAILABLE` of sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -133,11 +133,7 @@ fn telemetry_options(
         component,
         instance: instance.to_owned(),
         queue: config.queue.name.as_str().to_owned(),
-        log_format: match config.log.format {
-            Some(config::LogFormat::Text) => LogFormat::Text,
-            Some(config::LogFormat::Json) => LogFormat::Json,
-            None => LogFormat::detect(),
-        },
+        log_format: config.log.format.unwrap_or_else(detect_format),
         log_filter: Some(config.log.filter.clone()),
         tracing: TraceOptions::of(&config.otel),
     }

@@ -81,9 +81,9 @@ choices! {
     }
     /// How log lines are written.
     LogFormat, "FORMAT" {
-        /// For people.
+        /// For people, on standard error.
         Text = "text",
-        /// One JSON object in each line.
+        /// One flat JSON object in each line, on standard output.
         Json = "json",
     }
     /// Which traces are kept, in OpenTelemetry's words.

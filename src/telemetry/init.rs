@@ -10,10 +10,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::catalogue::{ALL, BUILD_INFO, Kind};
-use super::log::{self, LogFormat};
+use super::log;
 use super::page::Page;
 use super::task;
 use super::trace::{self, Exporting, TraceOptions};
+use crate::config::LogFormat;
 use crate::model::{Build, Component, Queue};
 
 /// Every observation of a histogram waits in memory until upkeep sorts it into its buckets:
@@ -29,7 +30,7 @@ pub struct TelemetryOptions {
     pub instance: String,
     /// The queue's name: the one label value that comes from a setting.
     pub queue: String,
-    /// How log lines are written; [`LogFormat::detect`] where nobody said.
+    /// How log lines are written; [`super::detect_format`] where nobody said.
     pub log_format: LogFormat,
     /// `RUST_LOG`; `info` where nobody said.
     pub log_filter: Option<String>,

@@ -21,22 +21,12 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt as lines};
 
+use crate::config::LogFormat;
 use crate::model::Component;
 
-/// How a log line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people, on standard error.
-    Text,
-    /// One flat JSON object in a line, on standard output.
-    Json,
-}
-
-impl LogFormat {
-    /// Text where standard error is a terminal, else JSON.
-    pub fn detect() -> Self {
-        if std::io::stderr().is_terminal() { Self::Text } else { Self::Json }
-    }
+/// How log lines are written where nobody said: as text on a terminal, else as JSON.
+pub fn detect_format() -> LogFormat {
+    if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json }
 }
 
 /// OpenTelemetry repeats itself with every batch that fails; its losses are told by an event. Who

@@ -16,5 +16,5 @@ pub mod task;
 pub mod trace;
 
 pub use init::{InitError, Telemetry, TelemetryOptions};
-pub use log::LogFormat;
+pub use log::detect_format;
 pub use page::CONTENT_TYPE;
