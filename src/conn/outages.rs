@@ -25,22 +25,25 @@ struct Ongoing {
 pub(super) struct Outages {
     ongoing: [Option<Ongoing>; Role::ALL.len()],
     ended: VecDeque<Outage>,
+    /// What had been refused when each connection became ready. What is refused from then on
+    /// belongs to the next outage: callers learn of a loss before its supervisor does.
+    refused_at_ready: [u64; Role::ALL.len()],
 }
 
 impl Outages {
-    /// A ready connection was lost. `refused` counts since the process started.
-    pub(super) fn begin(&mut self, role: Role, reason: &'static str, refused: u64) {
+    /// A ready connection was lost.
+    pub(super) fn begin(&mut self, role: Role, reason: &'static str) {
         self.ongoing[role.index()] = Some(Ongoing {
             since: SystemTime::now(),
             began: Instant::now(),
             reason,
             attempts: 0,
-            refused_before: refused,
+            refused_before: self.refused_at_ready[role.index()],
             refused: 0,
         });
     }
 
-    /// Keeps an outage that goes on up to date.
+    /// Keeps an outage that goes on up to date. `refused` counts since the process started.
     pub(super) fn going_on(&mut self, role: Role, attempts: u64, refused: u64) {
         if let Some(ongoing) = &mut self.ongoing[role.index()] {
             ongoing.attempts = attempts;
@@ -51,6 +54,7 @@ impl Outages {
     /// The connection is ready: logs and counts the outage, if there was one.
     pub(super) fn end(&mut self, role: Role, attempts: u64, refused: u64) {
         self.going_on(role, attempts, refused);
+        self.refused_at_ready[role.index()] = refused;
         let Some(outage) = self.ongoing[role.index()].take() else { return };
         let outage = outage.told(role, false);
         OutageEnded {

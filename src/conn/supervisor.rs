@@ -158,7 +158,7 @@ impl Supervisor {
             self.attempts = 0;
             self.logged.clear();
         } else if from == ConnectionState::Ready && to == ConnectionState::Backoff {
-            outages.begin(role, reason.unwrap_or("other"), refused);
+            outages.begin(role, reason.unwrap_or("other"));
         } else if to == ConnectionState::Closed {
             outages.forget(role);
             self.attempts = 0;
