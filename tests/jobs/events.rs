@@ -51,6 +51,10 @@ async fn poison_ends_in_the_dead_letters_with_its_reason_and_stops_nobody() {
         let died = worker.metric("trunkline_jobs_dead_total").await;
         died.label("reason", reason).settles(count).await;
     }
+    // What cannot succeed is tried once.
+    let evaluations = worker.metric("trunkline_rule_evaluations_total").await;
+    evaluations.label("outcome", "error").settles(1.0).await;
+    worker.metric("trunkline_job_retries_total").await.settles(0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
