@@ -5,7 +5,7 @@ use tokio::sync::watch;
 
 use crate::conn::Subscriber;
 use crate::hub::{Frame, Hub, sse_event};
-use crate::model::{Subscription, Transport};
+use crate::model::{Problem, ProblemKind, Subscription, Transport};
 
 /// Tells the clients of every subscription that leaves the desired set against their will,
 /// until the connection's owner is gone.
@@ -22,15 +22,11 @@ pub async fn run(subscriber: Subscriber, hub: Hub) {
 }
 
 fn told(subscription: &Subscription, transport: Transport) -> Frame {
-    let problem = json!({
-        "type": "urn:trunkline:problem:subscription-refused",
-        "title": "Subscription refused",
-        "status": 403,
-        "detail": format!("redis no longer allows this server to hear {subscription}"),
-    });
+    let detail = format!("redis no longer allows this server to hear {subscription}");
+    let problem = Problem::new(ProblemKind::SubscriptionRefused, detail);
     let bytes = match transport {
         // Not `error`: an EventSource keeps that name for its own troubles.
-        Transport::Sse => sse_event("problem", problem.to_string().as_bytes()),
+        Transport::Sse => sse_event("problem", &problem.to_json()),
         Transport::Ws => json!({ "error": problem }).to_string().into_bytes().into(),
     };
     Frame::announcement(bytes)

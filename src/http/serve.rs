@@ -22,7 +22,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
-use super::problem::{Kind, Problem};
+use crate::model::{Problem, ProblemKind};
 use crate::telemetry::events::http::{
     AcceptFailed, HttpConnectionOpened, HttpConnectionRefused, Listening,
 };
@@ -220,6 +220,7 @@ pub(super) async fn catch_panic(
 ) -> Response<Body> {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
         TaskPanicked { task }.emit();
-        Problem::new(Kind::Internal, "this is a bug in the server; it was counted").into_response()
+        Problem::new(ProblemKind::Internal, "this is a bug in the server; it was counted")
+            .into_response()
     })
 }

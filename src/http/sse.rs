@@ -9,10 +9,9 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::body::{Body, Chunk};
-use super::problem::{Kind, Problem};
 use crate::flow::listen::{Listen, ListenError};
 use crate::hub::{Client, Refusal, Taken};
-use crate::model::{ClientClose, Fault, Subscription, Transport};
+use crate::model::{ClientClose, Fault, Problem, ProblemKind, Subscription, Transport};
 use tokio_util::sync::CancellationToken;
 
 /// Keeps proxies from closing an idle stream, and tells us of a client that is gone.
@@ -67,18 +66,18 @@ fn problem(error: ListenError) -> Problem {
             Problem::invalid(vec![Fault { path: "channel".into(), message: refusal.to_string() }])
         }
         ListenError::Refused(refusal @ Refusal::TooManyPrefixes { .. }) => {
-            Problem::new(Kind::PrefixesExhausted, refusal.to_string())
+            Problem::new(ProblemKind::PrefixesExhausted, refusal.to_string())
         }
         ListenError::Refused(refusal @ Refusal::Draining) => {
-            Problem::new(Kind::ShuttingDown, refusal.to_string())
+            Problem::new(ProblemKind::ShuttingDown, refusal.to_string())
         }
         ListenError::Denied(denied) => {
             let names: Vec<_> = denied.iter().map(Subscription::to_string).collect();
             let names = names.join(", ");
             let detail = format!("the ACL of Redis does not let this server subscribe to {names}");
-            Problem::new(Kind::SubscriptionRefused, detail)
+            Problem::new(ProblemKind::SubscriptionRefused, detail)
         }
-        ListenError::Redis(error) => Problem::new(Kind::RedisUnavailable, error.to_string()),
+        ListenError::Redis(error) => Problem::new(ProblemKind::RedisUnavailable, error.to_string()),
     }
 }
 
