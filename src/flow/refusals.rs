@@ -4,7 +4,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::conn::Subscriber;
-use crate::hub::{Frame, Hub, sse_event};
+use crate::hub::{Frame, Hub, sse_event, ws_message};
 use crate::model::{Subscription, Transport};
 
 /// Tells the clients of every subscription that leaves the desired set against their will,
@@ -28,10 +28,11 @@ fn told(subscription: &Subscription, transport: Transport) -> Frame {
         "status": 403,
         "detail": format!("redis no longer allows this server to hear {subscription}"),
     });
+    let problem = problem.to_string();
     let bytes = match transport {
         // Not `error`: an EventSource keeps that name for its own troubles.
-        Transport::Sse => sse_event("problem", problem.to_string().as_bytes()),
-        Transport::Ws => json!({ "error": problem }).to_string().into_bytes().into(),
+        Transport::Sse => sse_event("problem", problem.as_bytes()),
+        Transport::Ws => ws_message("error", problem.as_bytes()),
     };
     Frame::announcement(bytes)
 }

@@ -1,7 +1,10 @@
 //! What went wrong, as `application/problem+json` (RFC 9457).
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -62,6 +65,8 @@ kinds! {
     UnsupportedMediaType = "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE, "Unsupported media type";
     /// The request names a host that this server is not.
     MisdirectedHost = "misdirected-host" MISDIRECTED_REQUEST, "Misdirected request";
+    /// This path is for a WebSocket, and the request does not begin one.
+    UpgradeRequired = "upgrade-required" UPGRADE_REQUIRED, "Upgrade required";
     /// A bug.
     Internal = "internal" INTERNAL_SERVER_ERROR, "Internal error";
     /// Redis cannot be reached; nothing was sent and nothing is kept.
@@ -136,23 +141,31 @@ impl Problem {
         &self.errors
     }
 
-    /// The answer.
-    pub fn into_response(self) -> Response<Body> {
-        let status = self.kind.status();
+    /// The problem document.
+    pub fn to_json(&self) -> Vec<u8> {
         let document = Document {
             r#type: self.kind.uri(),
             title: self.kind.title(),
-            status: status.as_u16(),
+            status: self.kind.status().as_u16(),
             detail: &self.detail,
             errors: &self.errors,
             ids: &self.ids,
         };
-        let json = serde_json::to_vec(&document).expect("text and numbers always serialise");
-        let mut response = Response::new(Body::Whole(Bytes::from(json)));
-        *response.status_mut() = status;
+        serde_json::to_vec(&document).expect("text and numbers always serialise")
+    }
+
+    /// The answer.
+    pub fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::Whole(Bytes::from(self.to_json())));
+        *response.status_mut() = self.kind.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.kind == Kind::UpgradeRequired {
+            headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, allow);
         }
