@@ -30,7 +30,7 @@ fn publish(hub: &Hub, times: usize) {
     let came_by = Subscription::Exact(channel.clone());
     for _ in 0..times {
         let notification = Notification::from_wire(&channel, b"1").unwrap();
-        hub.dispatch(&came_by, &channel, &mut Encoded::new(&notification)).unwrap();
+        hub.dispatch(&came_by, &mut Encoded::new(&notification)).unwrap();
     }
 }
 

@@ -66,8 +66,7 @@ impl Fanout {
             }
         };
         let span = deliver_span(publish.context);
-        let clients =
-            span.in_scope(|| self.hub.dispatch(&subscription, &name, &mut publish.notification));
+        let clients = span.in_scope(|| self.hub.dispatch(&subscription, &mut publish.notification));
         span.delivered(clients.unwrap_or_default());
         publish.came_by.push(subscription);
         self.last = Some(publish);
@@ -93,9 +92,13 @@ fn decode(
 
 impl Publish {
     /// Whether a message is another copy of this PUBLISH. Copies come one after another, each
-    /// by a subscription of its own; the same subscription again means a new PUBLISH.
+    /// by a subscription of its own, and the one of the channel itself comes before those of
+    /// prefixes; the same subscription again means a new PUBLISH.
     fn copied(&self, subscription: &Subscription, channel: &str, payload: &Bytes) -> bool {
-        self.channel == channel && !self.came_by.contains(subscription) && self.payload == *payload
+        matches!(subscription, Subscription::Prefix(_))
+            && self.channel == channel
+            && !self.came_by.contains(subscription)
+            && self.payload == *payload
     }
 }
 

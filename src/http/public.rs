@@ -17,7 +17,7 @@ use super::body::Body;
 use super::problem::method_not_allowed;
 use super::route::{Route, route};
 use super::serve::{Answer, Connection, catch_panic};
-use super::{chains, events, page, sse};
+use super::{chains, events, page, sse, ws};
 use crate::flow::chains::Chains;
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
@@ -40,7 +40,7 @@ pub struct Public {
     pub listen: Listen,
     /// The longest event or notification, in bytes.
     pub max_payload: usize,
-    /// How often an idle stream carries a comment.
+    /// How often an idle stream carries a comment, and a WebSocket a ping.
     pub heartbeat: Duration,
 }
 
@@ -118,6 +118,7 @@ impl Public {
                 let query = parts.uri.query().unwrap_or_default();
                 sse::open(&self.listen, self.heartbeat, query, connection.cut.clone()).await
             }
+            Endpoint::WebSocket => ws::open(&self.listen, self.heartbeat, parts, connection),
             Endpoint::ListChains => chains::list(chains).await,
             Endpoint::GetChain => chains::get(chains, id).await,
             Endpoint::PutChain => chains::put(chains, id, parts, body).await,

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,13 +15,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
+use super::ws::Session;
 use crate::model::{Problem, ProblemKind};
 use crate::telemetry::events::http::{
     AcceptFailed, HttpConnectionOpened, HttpConnectionRefused, Listening,
@@ -63,12 +63,28 @@ impl Door {
 }
 
 /// The connection a request came on.
-#[derive(Debug)]
 pub struct Connection {
     /// Our end.
     pub local: SocketAddr,
     /// Cancelled, it ends the connection after a short grace even if the peer takes nothing.
     pub cut: CancellationToken,
+    /// What goes on with the socket when HTTP has ended.
+    session: Mutex<Option<Box<Session>>>,
+}
+
+impl Connection {
+    fn new(local: SocketAddr) -> Self {
+        Self { local, cut: CancellationToken::new(), session: Mutex::default() }
+    }
+
+    /// Leaves the socket to a session, once the answer that agrees to it is written.
+    pub(super) fn hand_over(&self, session: Box<Session>) {
+        *self.slot() = Some(session);
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Box<Session>>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Answers requests.
@@ -116,7 +132,6 @@ impl Listener {
         drain: Duration,
     ) -> usize {
         let Self { door, socket, max_connections } = self;
-        let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -135,12 +150,12 @@ impl Listener {
                 Ok((stream, _)) => {
                     // A socket that died since it was accepted has no address, and no request.
                     let Ok(local) = prepare(&stream) else { continue };
-                    let connection = Connection { local, cut: CancellationToken::new() };
+                    let connection = Connection::new(local);
                     let answer = Arc::clone(&answer);
-                    let watcher = graceful.watcher();
+                    let stop = stop.clone();
                     let opened = (door == Door::Public).then(HttpConnectionOpened::emit);
                     connections.spawn(async move {
-                        converse(stream, connection, answer, watcher).await;
+                        converse(stream, connection, answer, stop).await;
                         drop(opened);
                     });
                 }
@@ -152,12 +167,17 @@ impl Listener {
             }
         }
         drop(socket);
-        let in_time = tokio::time::timeout(drain, graceful.shutdown()).await.is_ok();
-        // Those that have ended meanwhile are still in the set.
+        let finished = async {
+            while let Some(ended) = connections.join_next().await {
+                report(ended);
+            }
+        };
+        // Whoever is not finished by then counts as left.
+        let _ = tokio::time::timeout(drain, finished).await;
         while let Some(ended) = connections.try_join_next() {
             report(ended);
         }
-        let left = if in_time { 0 } else { connections.len() };
+        let left = connections.len();
         connections.shutdown().await;
         left
     }
@@ -168,9 +188,22 @@ async fn converse(
     stream: TcpStream,
     connection: Connection,
     answer: Arc<impl Answer>,
-    watcher: Watcher,
+    stop: CancellationToken,
 ) {
-    let (answer, connection) = (&*answer, &connection);
+    // In a box, so that a WebSocket does not keep for hours the room that HTTP needed.
+    Box::pin(speak_http(stream, &connection, &*answer, stop)).await;
+    let session = connection.slot().take();
+    if let Some(session) = session {
+        session.run().await;
+    }
+}
+
+async fn speak_http(
+    stream: TcpStream,
+    connection: &Connection,
+    answer: &impl Answer,
+    stop: CancellationToken,
+) {
     let service = service_fn(|request| async move {
         Ok::<_, Infallible>(answer.answer(request, connection).await)
     });
@@ -178,14 +211,23 @@ async fn converse(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(WRITE_BUFFER)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut http = pin!(watcher.watch(http));
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut http = pin!(http);
+    let mut stopping = false;
     // How a connection ends is nobody's business here: a request that was answered was counted
     // by its door, a client that listened by its guard.
-    tokio::select! {
-        _ = &mut http => {}
-        () = connection.cut.cancelled() => {
-            let _ = tokio::time::timeout(CUT_GRACE, http).await;
+    loop {
+        tokio::select! {
+            _ = &mut http => return,
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                http.as_mut().graceful_shutdown();
+            }
+            () = connection.cut.cancelled() => {
+                let _ = tokio::time::timeout(CUT_GRACE, http).await;
+                return;
+            }
         }
     }
 }

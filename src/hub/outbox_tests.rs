@@ -56,6 +56,36 @@ fn a_socket_may_take_a_batch_in_pieces_of_any_size() {
 }
 
 #[test]
+fn of_a_batch_given_up_only_a_frame_that_was_begun_is_left() {
+    for (taken, left) in [(0, ""), (2, "e"), (3, ""), (4, "wo"), (6, "")] {
+        let (outbox, _) = outbox(9, 99);
+        ["one", "two", "three"].iter().for_each(|text| push(&outbox, text));
+        let mut batch = batch(&outbox);
+        batch.advance(taken);
+        batch.keep_begun();
+        assert_eq!(batch.copy_to_bytes(batch.remaining()), left, "after {taken}");
+    }
+}
+
+#[test]
+fn a_writer_that_is_stuck_learns_of_every_end_but_the_shutdown() {
+    let cut = |outbox: &Outbox| outbox.poll_cut(&mut Context::from_waker(&noop_waker()));
+    let (stopping, slow) = (outbox(9, 99).0, outbox(1, 99).0);
+    stopping.close(ClientClose::Shutdown);
+    assert!(cut(&stopping).is_pending() && cut(&slow).is_pending());
+    ["a", "b"].iter().for_each(|text| push(&slow, text));
+    assert_eq!(cut(&slow), Poll::Ready(ClientClose::Slow));
+}
+
+#[test]
+fn an_idle_outbox_keeps_no_room_for_messages() {
+    let (outbox, _) = outbox(99, 999);
+    (0..40).for_each(|_| push(&outbox, "x"));
+    batch(&outbox);
+    assert_eq!(outbox.lock().waiting.capacity(), 0);
+}
+
+#[test]
 fn a_batch_is_bounded_and_the_rest_waits_for_the_next() {
     let (outbox, _) = outbox(MAX_BATCH + 1, 9_999);
     (0..=MAX_BATCH).for_each(|_| push(&outbox, "x"));

@@ -121,7 +121,7 @@ impl House {
         let channel = ChannelName::parse(name).unwrap();
         let notification = Notification::from_wire(&channel, data.as_bytes()).unwrap();
         let came_by = Subscription::Exact(channel.clone());
-        self.hub.dispatch(&came_by, &channel, &mut Encoded::new(&notification));
+        self.hub.dispatch(&came_by, &mut Encoded::new(&notification));
     }
 
     async fn peer(&self) -> Peer {
