@@ -16,6 +16,7 @@ pub struct Tls(Arc<ClientConfig>);
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// A file could not be read as PEM.
     #[error("{path}: {problem}")]
