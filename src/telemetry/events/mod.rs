@@ -32,7 +32,8 @@ fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-#[cfg(all(test, feature = "bridge"))]
+#[cfg(test)]
+#[cfg(feature = "bridge")]
 mod tests {
     use std::collections::HashMap;
     use std::sync::{Arc, Mutex};
