@@ -1,4 +1,5 @@
 //! The life of a daemon: refused, started, probed, drained.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

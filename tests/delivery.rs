@@ -1,6 +1,6 @@
 //! What becomes of notifications in clients' queues, seen on the page of metrics. The recorder is
 //! global, so all of it is one test.
-
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 mod support;

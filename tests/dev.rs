@@ -1,4 +1,5 @@
 //! `trunkline dev`: everything in one command, and nothing of it left behind, however it ends.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

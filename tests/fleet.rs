@@ -1,4 +1,5 @@
 //! The connection budget of a whole fleet, counted by Redis.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

@@ -1,4 +1,5 @@
 //! The test harness, proved on itself: what every other test takes for granted.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

@@ -1,5 +1,6 @@
 //! Redis goes away under a running server, or takes a connection from it, and comes back: real
 //! processes, `/metrics`, `/status`, the log and CLIENT LIST as witnesses.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

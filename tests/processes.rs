@@ -1,5 +1,6 @@
 //! The programs as an operator meets them: how they refuse to start, how they end, and what they
 //! bear meanwhile.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

@@ -1,6 +1,6 @@
 //! What the events do to the page of metrics: each label read once, and the laws that hold on
 //! a process at rest. The recorder is global, so all of it is one test.
-
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 mod support;

@@ -1,6 +1,6 @@
 //! Traces as a collector receives them, from a process of its own (this binary again), since
 //! the subscriber of log lines is global.
-
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 mod support;

@@ -24,6 +24,21 @@ use crate::telemetry::events::command::{CommandFinished, CommandRefused, InFligh
 /// typed error ([`Error::NotReady`]) while there is no connection. Nothing is queued for later
 /// and nothing is ever sent twice.
 ///
+/// ```no_run
+/// # async fn run(mut shared: trunkline::conn::Shared) -> redis::RedisResult<()> {
+/// use redis::AsyncCommands;
+///
+/// shared.set::<_, _, ()>("shop:open", true).await?;
+/// let (sold, left): (i64, i64) = redis::pipe()
+///     .atomic()
+///     .incr("shop:sold", 1)
+///     .decr("shop:left", 1)
+///     .query_async(&mut shared)
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Cancelling a command's future before its answer leaves its outcome unknown: it may have
 /// been executed.
 #[derive(Clone)]

@@ -109,7 +109,7 @@ async fn a_redis_that_asks_for_a_certificate_gets_one() {
     let target = Target::Tcp { host: "localhost".to_owned(), port: redis.port() };
     let mut options = options_for(target);
     options.tls = Some(Tls::new(Some(&authority), Some((&certificate, &key))).unwrap());
-    ready_owner(options.clone()).await;
+    drop(ready_owner(options.clone()).await);
 
     options.tls = Some(Tls::new(Some(&authority), None).unwrap());
     let owner = owner(options);

@@ -1,5 +1,6 @@
 //! Whatever comes in at a door of a real server: an answer that says what is wrong, never a 5xx,
 //! never a hang, and the next caller is served.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
 

@@ -132,7 +132,7 @@ async fn a_backlog_of_a_hundred_thousand_jobs_drains() {
     let house = House::start().await;
     // Straight through the queue's own door: over HTTP it would be the server that is measured.
     let target = Target::Tcp { host: "127.0.0.1".into(), port: house.redis.port() };
-    let options = Options::new(target, "trunkline", Component::Tool, "filler");
+    let options = Options::new(target, "trunkline", Component::Tool);
     let owner = Owner::new(options, &Budget::of(Component::Tool)).unwrap();
     owner.shared().ready(DEADLINE).await.unwrap();
     let thresholds = Thresholds { warning: 200_000, critical: 400_000, recovery: 100_000 };

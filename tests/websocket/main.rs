@@ -1,5 +1,6 @@
 //! The WebSocket of a real server over a real Redis, spoken to by a library that shares nothing
 //! with ours, and by bytes that no library would send.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
 

@@ -14,7 +14,7 @@ struct Desk {
 impl Desk {
     fn start() -> Self {
         let nowhere = Target::Unix("/nonexistent/redis.sock".into());
-        let options = Options::new(nowhere, "test", Component::Worker, "here");
+        let options = Options::new(nowhere, "test", Component::Worker);
         let owner = Arc::new(Owner::new(options, &Budget::of(Component::Worker)).unwrap());
         let (progress, ready) = (Progress::default(), Arc::new(AtomicBool::new(false)));
         let monitor = Monitor::new({

@@ -99,7 +99,7 @@ impl House {
 
     fn with(outbox: Bounds, heartbeat: Duration, max_connections: usize) -> Self {
         let nowhere = Target::Unix("/nonexistent/redis.sock".into());
-        let options = Options::new(nowhere, "test", Component::Server, "here");
+        let options = Options::new(nowhere, "test", Component::Server);
         let owner = Owner::new(options, &Budget::of(Component::Server)).unwrap();
         let redis = Arc::new(Redis::default());
         let listen = Listen::new(Limits::new(outbox), redis.clone(), Duration::from_secs(1));
