@@ -230,6 +230,7 @@ async fn a_daemon_knows_only_what_the_test_says_and_is_heard() {
     assert_eq!(field(&daemon.logs()[0], "message"), "listening");
     daemon.sigstop();
     daemon.sigterm();
+    tokio::time::sleep(MOMENT).await;
     assert!(daemon.is_running(), "a signal waits while it stands still");
     daemon.sigcont();
     assert_eq!(daemon.exit().await.code(), Some(3));

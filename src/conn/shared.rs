@@ -116,19 +116,13 @@ impl Shared {
         };
         admit().map_err(refused)?;
         let Inner { line, in_flight, .. } = &*self.0;
-        let handle = line.handle.load();
-        // What a dead socket would be given could not be told from what it had sent before.
-        let Some(handle) = handle.as_deref().filter(|handle| !handle.vitals.ended()) else {
-            return Err(refused(line.refusal()));
-        };
+        let (connection, epoch) = line.take().map_err(refused)?;
         let limit = line.options.max_in_flight;
         let slot = Slot(in_flight, InFlight::enter());
         if in_flight.fetch_add(1, Ordering::Relaxed) >= limit {
             return Err(refused(Error::Overloaded { limit }));
         }
-        let connection = handle.connection.clone();
-        let (epoch, started) = (handle.epoch, Instant::now());
-        Ok(Call { line, command, connection, epoch, started, _slot: slot })
+        Ok(Call { line, command, connection, epoch, started: Instant::now(), _slot: slot })
     }
 
     /// Commands whose answers are awaited.

@@ -8,6 +8,7 @@ use crate::conn::{self, Sent};
 use crate::index::{ChainStore, Put};
 use crate::model::Fault;
 use crate::rules::RuleChain;
+use crate::telemetry::task::spawn_blocking;
 
 /// What became of a chain that was stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,8 +97,8 @@ async fn compiled(id: String, document: Value) -> Result<(Vec<u8>, Value), Chain
         let kept = serde_json::to_value(&chain).map_err(|error| fault(&error.to_string()))?;
         Ok((kept.to_string().into_bytes(), kept))
     };
-    let compiled = tokio::task::spawn_blocking(compiling).await;
-    compiled.unwrap_or_else(|_| Err(fault("cannot be compiled"))).map_err(ChainsError::Invalid)
+    let compiled = spawn_blocking("rules", compiling).await;
+    compiled.unwrap_or_else(|| Err(fault("cannot be compiled"))).map_err(ChainsError::Invalid)
 }
 
 fn fault(message: &str) -> Vec<Fault> {

@@ -8,4 +8,5 @@ pub mod listen;
 pub mod notify;
 pub mod process;
 pub mod refusals;
+pub mod rules;
 pub mod sample;

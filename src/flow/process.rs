@@ -4,65 +4,32 @@
 //! after the last publish, so that a worker that dies in between leaves it to another; the
 //! notifications then go out again under the same ids.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Mutex;
-
+use super::rules::{Rules, RulesError};
 use crate::conn::{Error, Publisher, Sent};
-use crate::index::{ChainCache, Snapshot};
+use crate::index::ChainCache;
 use crate::model::{
     DeadReason, Event, Notification, Origin, chain_notification_id, rfc3339_now, unix_ms,
 };
 use crate::queue::{Handler, Job, Verdict};
-use crate::rules::{ChainRun, Planned, Problem, RuleSet};
-use crate::telemetry::events::job::{RuleChainRejected, RuleEvaluated, RulesLoaded};
+use crate::rules::{ChainRun, Planned, Problem};
+use crate::telemetry::events::job::RuleEvaluated;
+use crate::telemetry::task::spawn_blocking;
 use crate::telemetry::trace::{self, TraceContext, process_span, publish_span};
 
 /// Runs the rule chains over the event of each job and publishes what they ask for.
 pub struct Process {
-    chains: ChainCache,
+    rules: Rules,
     publisher: Publisher,
     /// `<namespace>:notify:`
     channel_prefix: String,
-    /// One job compiles after a change, the others wait for what it makes.
-    compiled: Mutex<Option<Compiled>>,
-}
-
-struct Compiled {
-    of: Arc<Snapshot>,
-    rules: Arc<RuleSet>,
 }
 
 impl Process {
     /// A handler over the chains of one namespace; `channel_prefix` comes before every channel.
     pub fn new(chains: ChainCache, publisher: Publisher, channel_prefix: String) -> Self {
-        Self { chains, publisher, channel_prefix, compiled: Mutex::new(None) }
-    }
-
-    /// The chains as they are now, compiled once per change.
-    async fn rules(&self) -> Result<Arc<RuleSet>, Verdict> {
-        let mut compiled = self.compiled.lock().await;
-        // Rules that cannot be known fresh are not used: the job waits, as in any outage.
-        let snapshot = self.chains.snapshot().await.map_err(|_| Verdict::RetryUncounted)?;
-        if let Some(known) = compiled.as_ref().filter(|it| Arc::ptr_eq(&it.of, &snapshot)) {
-            return Ok(Arc::clone(&known.rules));
-        }
-        let of = Arc::clone(&snapshot);
-        let compiling = move || {
-            let (rules, rejected) =
-                RuleSet::compile(of.chains.iter().map(|(id, json)| (id.as_str(), json)));
-            for chain in rejected {
-                RuleChainRejected { chain: &chain.id, faults: chain.faults.len() }.emit();
-            }
-            Arc::new(rules)
-        };
-        let rules = tokio::task::spawn_blocking(compiling)
-            .await
-            .map_err(|_| Verdict::Retry { reason: "the rules do not compile" })?;
-        RulesLoaded { chains: rules.len() }.emit();
-        *compiled = Some(Compiled { of: snapshot, rules: Arc::clone(&rules) });
-        Ok(rules)
+        Self { rules: Rules::new(chains), publisher, channel_prefix }
     }
 
     async fn publish(
@@ -159,9 +126,13 @@ impl Process {
             let detail = "the job's body is not a CloudEvent".to_owned();
             return Verdict::Dead { reason: DeadReason::Malformed, detail };
         };
-        let rules = match self.rules().await {
+        let rules = match self.rules.now().await {
             Ok(rules) => rules,
-            Err(verdict) => return verdict,
+            // Rules that cannot be known fresh are not used: the job waits, as in any outage.
+            Err(RulesError::Index(_)) => return Verdict::RetryUncounted,
+            Err(RulesError::Compile) => {
+                return Verdict::Retry { reason: "the rules do not compile" };
+            }
         };
         let cause = Cause {
             id: event.id().to_owned(),
@@ -169,11 +140,11 @@ impl Process {
             traceparent: job.traceparent,
             accepted_ms: job.enqueued_ms,
         };
-        let evaluating = tokio::task::spawn_blocking(move || {
+        let evaluating = spawn_blocking("rules", move || {
             let started = Instant::now();
             (rules.evaluate(&event), started.elapsed())
         });
-        let Ok((runs, elapsed)) = evaluating.await else {
+        let Some((runs, elapsed)) = evaluating.await else {
             return Verdict::Retry { reason: "the rules panicked" };
         };
         let share = elapsed / u32::try_from(runs.len().max(1)).unwrap_or(u32::MAX);

@@ -1,11 +1,10 @@
 //! What Redis refuses after a reconnect although it was confirmed before: its clients are told.
 
-use serde_json::json;
 use tokio::sync::watch;
 
 use crate::conn::Subscriber;
 use crate::hub::{Frame, Hub, sse_event, ws_message};
-use crate::model::{Subscription, Transport};
+use crate::model::{Problem, ProblemKind, Subscription, Transport};
 
 /// Tells the clients of every subscription that leaves the desired set against their will,
 /// until the connection's owner is gone.
@@ -22,17 +21,12 @@ pub async fn run(subscriber: Subscriber, hub: Hub) {
 }
 
 fn told(subscription: &Subscription, transport: Transport) -> Frame {
-    let problem = json!({
-        "type": "urn:trunkline:problem:subscription-refused",
-        "title": "Subscription refused",
-        "status": 403,
-        "detail": format!("redis no longer allows this server to hear {subscription}"),
-    });
-    let problem = problem.to_string();
+    let detail = format!("redis no longer allows this server to hear {subscription}");
+    let problem = Problem::new(ProblemKind::SubscriptionRefused, detail);
     let bytes = match transport {
         // Not `error`: an EventSource keeps that name for its own troubles.
-        Transport::Sse => sse_event("problem", problem.as_bytes()),
-        Transport::Ws => ws_message("error", problem.as_bytes()),
+        Transport::Sse => sse_event("problem", &problem.to_json()),
+        Transport::Ws => ws_message("error", &problem.to_json()),
     };
     Frame::announcement(bytes)
 }

@@ -11,8 +11,8 @@ use hyper::header::{HOST, HeaderValue, ORIGIN};
 use hyper::http::Uri;
 use hyper::http::uri::Authority;
 
-use super::problem::{Kind, Problem};
 use crate::config::AllowedHost;
+use crate::model::{Problem, ProblemKind};
 
 /// Who may speak.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,7 @@ impl Access {
         let host = authority(uri, headers)?;
         if !self.knows(&host, local) {
             let detail = "the Host of this request is neither a loopback name nor configured";
-            return Err(Problem::new(Kind::MisdirectedHost, detail));
+            return Err(Problem::new(ProblemKind::MisdirectedHost, detail));
         }
         let Some(header) = headers.get(ORIGIN) else { return Ok(Admission::SameOrigin) };
         // A browser sends one origin; `null` and anything unreadable is a foreign one.
@@ -69,7 +69,7 @@ impl Access {
                 Ok(Admission::CrossOrigin(header.clone()))
             }
             _ => Err(Problem::new(
-                Kind::ForbiddenOrigin,
+                ProblemKind::ForbiddenOrigin,
                 "the Origin of this request is neither this host nor in --allowed-origins",
             )),
         }
@@ -128,7 +128,10 @@ fn authority(uri: &Uri, headers: &HeaderMap) -> Result<Authority, Problem> {
     let header = first.filter(|_| second.is_none()).and_then(|host| host.to_str().ok());
     let text = uri.authority().map(Authority::as_str).or(header);
     text.filter(|_| second.is_none()).and_then(plain_authority).ok_or_else(|| {
-        Problem::new(Kind::Malformed, "a request must name its host in exactly one Host header")
+        Problem::new(
+            ProblemKind::Malformed,
+            "a request must name its host in exactly one Host header",
+        )
     })
 }
 
@@ -148,7 +151,7 @@ fn normal(host: &str) -> String {
 mod tests {
     use super::*;
 
-    fn verdict(host: &str, origin: Option<&str>) -> Result<Admission, Kind> {
+    fn verdict(host: &str, origin: Option<&str>) -> Result<Admission, ProblemKind> {
         let known = |host: &str, port| AllowedHost { host: host.into(), port };
         let hosts = [known("bridge", None), known("door.example", Some(8443))];
         let access = Access::new(["https://app.example"], hosts);
@@ -188,10 +191,10 @@ mod tests {
             "0.0.0.0",
             "[::]",
         ] {
-            assert_eq!(verdict(bad, None), Err(Kind::MisdirectedHost), "{bad}");
+            assert_eq!(verdict(bad, None), Err(ProblemKind::MisdirectedHost), "{bad}");
         }
         for unreadable in ["", "a@localhost", "localhost:", "localhost:99999", "a b"] {
-            assert_eq!(verdict(unreadable, None), Err(Kind::Malformed), "{unreadable:?}");
+            assert_eq!(verdict(unreadable, None), Err(ProblemKind::Malformed), "{unreadable:?}");
         }
     }
 
@@ -216,7 +219,7 @@ mod tests {
             "localhost:8080",
         ] {
             let verdict = verdict("localhost:8080", Some(foreign));
-            assert_eq!(verdict, Err(Kind::ForbiddenOrigin), "{foreign:?}");
+            assert_eq!(verdict, Err(ProblemKind::ForbiddenOrigin), "{foreign:?}");
         }
     }
 
@@ -227,10 +230,10 @@ mod tests {
         let admit = |uri, headers: &HeaderMap| {
             access.admit(&Uri::from_static(uri), headers, local).map_err(|problem| problem.kind())
         };
-        assert_eq!(admit("/", &headers), Err(Kind::Malformed));
+        assert_eq!(admit("/", &headers), Err(ProblemKind::Malformed));
         headers.append(HOST, "localhost".parse().unwrap());
-        assert_eq!(admit("http://evil.example/", &headers), Err(Kind::MisdirectedHost));
+        assert_eq!(admit("http://evil.example/", &headers), Err(ProblemKind::MisdirectedHost));
         headers.append(HOST, "localhost".parse().unwrap());
-        assert_eq!(admit("/", &headers), Err(Kind::Malformed));
+        assert_eq!(admit("/", &headers), Err(ProblemKind::Malformed));
     }
 }

@@ -13,11 +13,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::body::Body;
-use super::problem::{Kind, Problem};
+use super::problem::method_not_allowed;
 use super::public::json_response;
 use super::serve::{Answer, Connection, catch_panic};
 use crate::health::{Monitor, Progress, Readiness, Report};
-use crate::model::{Check, Component, Label};
+use crate::model::{Check, Component, Label, Problem, ProblemKind};
 use crate::telemetry::CONTENT_TYPE as METRICS_CONTENT_TYPE;
 
 type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
@@ -56,10 +56,10 @@ impl Admin {
         let known = ["/livez", "/readyz", "/startupz", "/metrics", "/status"];
         if !known.contains(&path) {
             let detail = format!("this listener has {}", known.join(", "));
-            return Problem::new(Kind::NotFound, detail).into_response();
+            return Problem::new(ProblemKind::NotFound, detail).into_response();
         }
         if *method != Method::GET && *method != Method::HEAD {
-            return Problem::method_not_allowed("GET, HEAD").into_response();
+            return method_not_allowed("GET, HEAD");
         }
         let mut response = match path {
             "/livez" => self.live(),
@@ -118,7 +118,7 @@ impl Admin {
     fn status(&self) -> Response<Body> {
         match serde_json::to_value((self.sources.report)()) {
             Ok(report) => json_response(StatusCode::OK, &report),
-            Err(error) => Problem::new(Kind::Internal, error.to_string()).into_response(),
+            Err(error) => Problem::new(ProblemKind::Internal, error.to_string()).into_response(),
         }
     }
 }

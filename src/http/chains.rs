@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::body::Body;
 use super::intake;
-use super::problem::{Kind, Problem};
 use super::public::json_response;
 use crate::flow::chains::{Chains, ChainsError};
+use crate::model::{Problem, ProblemKind};
 
 /// A chain of 64 nodes with expressions of 4 KiB each fits.
 const MAX_CHAIN_BYTES: usize = 1024 * 1024;
@@ -46,14 +46,14 @@ pub(super) async fn delete(chains: &dyn Chains, id: &str) -> Result<Response<Bod
 }
 
 fn unknown() -> Problem {
-    Problem::new(Kind::NotFound, "there is no rule chain of this id")
+    Problem::new(ProblemKind::NotFound, "there is no rule chain of this id")
 }
 
 fn problem(error: ChainsError) -> Problem {
     let detail = error.to_string();
     match error {
         ChainsError::Invalid(faults) => Problem::invalid(faults),
-        ChainsError::Unavailable(_) => Problem::new(Kind::RedisUnavailable, detail),
-        ChainsError::Unknown(_) => Problem::new(Kind::OutcomeUnknown, detail),
+        ChainsError::Unavailable(_) => Problem::new(ProblemKind::RedisUnavailable, detail),
+        ChainsError::Unknown(_) => Problem::new(ProblemKind::OutcomeUnknown, detail),
     }
 }

@@ -9,11 +9,10 @@ use serde_json::json;
 
 use super::body::Body;
 use super::intake::{self, Media};
-use super::problem::{Kind, Problem};
 use super::public::json_response;
 use crate::flow::ingest::{Accepted, Ingest, IngestError, Trace};
 use crate::flow::notify::{Notify, NotifyError, Request};
-use crate::model::{Event, is_traceparent};
+use crate::model::{Event, Problem, ProblemKind, is_traceparent};
 use crate::telemetry::trace::TraceContext;
 
 /// A whole batch.
@@ -88,11 +87,11 @@ pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
 fn problem(error: IngestError) -> Problem {
     let detail = error.to_string();
     match error {
-        IngestError::Full => Problem::new(Kind::QueueFull, detail),
-        IngestError::TooLarge { .. } => Problem::new(Kind::PayloadTooLarge, detail),
-        IngestError::Unavailable(_) => Problem::new(Kind::RedisUnavailable, detail),
+        IngestError::Full => Problem::new(ProblemKind::QueueFull, detail),
+        IngestError::TooLarge { .. } => Problem::new(ProblemKind::PayloadTooLarge, detail),
+        IngestError::Unavailable(_) => Problem::new(ProblemKind::RedisUnavailable, detail),
         IngestError::Unknown { ids, .. } => {
-            Problem::new(Kind::OutcomeUnknown, detail).with_ids(ids)
+            Problem::new(ProblemKind::OutcomeUnknown, detail).with_ids(ids)
         }
     }
 }
@@ -111,10 +110,10 @@ pub(super) async fn post_notification(
     let published = notify.publish(request, trace).await.map_err(|error| {
         let detail = error.to_string();
         match error {
-            NotifyError::TooLarge(_) => Problem::new(Kind::PayloadTooLarge, detail),
-            NotifyError::Unavailable(_) => Problem::new(Kind::RedisUnavailable, detail),
+            NotifyError::TooLarge(_) => Problem::new(ProblemKind::PayloadTooLarge, detail),
+            NotifyError::Unavailable(_) => Problem::new(ProblemKind::RedisUnavailable, detail),
             NotifyError::Unknown { id, .. } => {
-                Problem::new(Kind::OutcomeUnknown, detail).with_ids(vec![id])
+                Problem::new(ProblemKind::OutcomeUnknown, detail).with_ids(vec![id])
             }
         }
     })?;
@@ -126,7 +125,7 @@ pub(super) async fn post_notification(
 mod tests {
     use super::*;
 
-    fn mode(content_type: &str, binary: bool) -> Result<Mode, Kind> {
+    fn mode(content_type: &str, binary: bool) -> Result<Mode, ProblemKind> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
         if binary {
@@ -142,7 +141,7 @@ mod tests {
         assert_eq!(mode("application/cloudevents+json", true), Ok(Mode::Structured));
         assert_eq!(mode("application/cloudevents-batch+json", false), Ok(Mode::Batch));
         assert_eq!(mode("text/plain", true), Ok(Mode::Binary));
-        assert_eq!(mode("text/plain", false), Err(Kind::UnsupportedMediaType));
+        assert_eq!(mode("text/plain", false), Err(ProblemKind::UnsupportedMediaType));
     }
 
     #[test]
@@ -150,7 +149,7 @@ mod tests {
         let body =
             Bytes::from_static(br#"[{"specversion":"1.0","id":"1","source":"/s","type":"t"},{}]"#);
         let problem = events(Mode::Batch, &HeaderMap::new(), &body).unwrap_err();
-        assert_eq!(problem.kind(), Kind::Invalid);
+        assert_eq!(problem.kind(), ProblemKind::Invalid);
         assert!(problem.errors().iter().all(|fault| fault.path.starts_with("$[1]")));
         let empty = events(Mode::Batch, &HeaderMap::new(), &Bytes::from_static(b"[]"));
         assert_eq!(empty.unwrap(), []);
@@ -162,8 +161,8 @@ mod tests {
             let refused = events(Mode::Shorthand, &HeaderMap::new(), &Bytes::from_static(body));
             refused.unwrap_err().kind()
         };
-        assert_eq!(kind(b"{"), Kind::Malformed);
-        assert_eq!(kind(b"{}"), Kind::Invalid);
-        assert_eq!(kind(b"[]"), Kind::Invalid);
+        assert_eq!(kind(b"{"), ProblemKind::Malformed);
+        assert_eq!(kind(b"{}"), ProblemKind::Invalid);
+        assert_eq!(kind(b"[]"), ProblemKind::Invalid);
     }
 }

@@ -9,7 +9,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
 
-use super::problem::{Kind, Problem};
+use crate::model::{Problem, ProblemKind};
 
 /// For the whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +49,7 @@ pub(super) async fn read(
     let identity = |encoding: &hyper::header::HeaderValue| encoding == "identity";
     if !headers.get(CONTENT_ENCODING).is_none_or(identity) {
         let detail = "send the body as it is, without a Content-Encoding";
-        return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+        return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
     }
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
@@ -57,10 +57,10 @@ pub(super) async fn read(
     match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Ok(Err(_)) => Err(Problem::new(Kind::Malformed, "the body ended early")),
+        Ok(Err(_)) => Err(Problem::new(ProblemKind::Malformed, "the body ended early")),
         Err(_) => {
             let detail = format!("the body did not arrive within {BODY_TIMEOUT:?}");
-            Err(Problem::new(Kind::RequestTimeout, detail))
+            Err(Problem::new(ProblemKind::RequestTimeout, detail))
         }
     }
 }
@@ -79,18 +79,19 @@ pub(super) async fn read_json(
 
 /// A JSON document.
 pub(super) fn parse(bytes: &[u8]) -> Result<Value, Problem> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| Problem::new(Kind::Malformed, format!("the body is not JSON: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| {
+        Problem::new(ProblemKind::Malformed, format!("the body is not JSON: {error}"))
+    })
 }
 
 /// The content type is none of these.
 pub(super) fn unsupported(expected: &str) -> Problem {
     let detail = format!("send the body with Content-Type {expected}");
-    Problem::new(Kind::UnsupportedMediaType, detail)
+    Problem::new(ProblemKind::UnsupportedMediaType, detail)
 }
 
 fn too_large(limit: usize) -> Problem {
-    Problem::new(Kind::PayloadTooLarge, format!("the body may be {limit} bytes long"))
+    Problem::new(ProblemKind::PayloadTooLarge, format!("the body may be {limit} bytes long"))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::access::{Access, Admission};
 use super::body::Body;
-use super::problem::{Kind, Problem};
+use super::problem::method_not_allowed;
 use super::route::{Route, route};
 use super::serve::{Answer, Connection, catch_panic};
 use super::{chains, events, page, sse, ws};
@@ -22,7 +22,7 @@ use crate::flow::chains::Chains;
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
-use crate::model::Endpoint;
+use crate::model::{Endpoint, Problem, ProblemKind};
 use crate::telemetry::events::http::RequestFinished;
 use crate::telemetry::trace::{self, TraceContext, server_span};
 
@@ -100,7 +100,7 @@ impl Public {
             Route::To(endpoint, id) => (endpoint, id),
             Route::Options(allowed) => return Ok(options(&allowed.join(", "))),
             Route::MethodNotAllowed(allowed) => {
-                return Err(Problem::method_not_allowed(&allowed.join(", ")));
+                return Ok(method_not_allowed(&allowed.join(", ")));
             }
             Route::NotFound => return Err(not_found()),
         };
@@ -129,7 +129,10 @@ impl Public {
 }
 
 fn not_found() -> Problem {
-    Problem::new(Kind::NotFound, "there is nothing at this path; docs/http.md lists the doors")
+    Problem::new(
+        ProblemKind::NotFound,
+        "there is nothing at this path; docs/http.md lists the doors",
+    )
 }
 
 /// Says what a path allows. For a page of an allowed origin this is the preflight.

@@ -21,8 +21,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
-use super::problem::{Kind, Problem};
 use super::ws::Session;
+use crate::model::{Problem, ProblemKind};
 use crate::telemetry::events::http::{
     AcceptFailed, HttpConnectionOpened, HttpConnectionRefused, Listening,
 };
@@ -262,6 +262,7 @@ pub(super) async fn catch_panic(
 ) -> Response<Body> {
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
         TaskPanicked { task }.emit();
-        Problem::new(Kind::Internal, "this is a bug in the server; it was counted").into_response()
+        Problem::new(ProblemKind::Internal, "this is a bug in the server; it was counted")
+            .into_response()
     })
 }

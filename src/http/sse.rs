@@ -9,11 +9,10 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::body::{Body, Chunk};
-use super::problem::Problem;
 use super::subscribe;
 use crate::flow::listen::Listen;
 use crate::hub::{Client, Taken};
-use crate::model::{ClientClose, Fault, Transport};
+use crate::model::{ClientClose, Fault, Problem, Transport};
 use tokio_util::sync::CancellationToken;
 
 /// Keeps proxies from closing an idle stream, and tells us of a client that is gone.

@@ -4,9 +4,7 @@
 use crate::conn;
 use crate::flow::listen::ListenError;
 use crate::hub::Refusal;
-use crate::model::{Fault, Subscription};
-
-use super::problem::{Kind, Problem};
+use crate::model::{Fault, Problem, ProblemKind, Subscription};
 
 /// Milliseconds after which a client should come back, spread so that not all come at once.
 const RECONNECT: std::ops::Range<u64> = 1_000..5_000;
@@ -37,7 +35,7 @@ pub(super) fn problem(error: ListenError) -> Problem {
     match error {
         ListenError::Refused(refusal) => refused(refusal, "channel"),
         ListenError::Denied(channels) => denied(&channels),
-        ListenError::Redis(error) => Problem::new(Kind::RedisUnavailable, error.to_string()),
+        ListenError::Redis(error) => Problem::new(ProblemKind::RedisUnavailable, error.to_string()),
     }
 }
 
@@ -48,9 +46,9 @@ pub(super) fn refused(refusal: Refusal, path: &str) -> Problem {
             Problem::invalid(vec![Fault { path: path.into(), message: refusal.to_string() }])
         }
         Refusal::TooManyPrefixes { .. } => {
-            Problem::new(Kind::PrefixesExhausted, refusal.to_string())
+            Problem::new(ProblemKind::PrefixesExhausted, refusal.to_string())
         }
-        Refusal::Draining => Problem::new(Kind::ShuttingDown, refusal.to_string()),
+        Refusal::Draining => Problem::new(ProblemKind::ShuttingDown, refusal.to_string()),
     }
 }
 
@@ -58,13 +56,13 @@ pub(super) fn refused(refusal: Refusal, path: &str) -> Problem {
 pub(super) fn denied(channels: &[Subscription]) -> Problem {
     let names = names(channels);
     let detail = format!("the ACL of Redis does not let this server subscribe to {names}");
-    Problem::new(Kind::SubscriptionRefused, detail)
+    Problem::new(ProblemKind::SubscriptionRefused, detail)
 }
 
 /// Redis did not confirm these.
 pub(super) fn unconfirmed(channels: &[Subscription], error: &conn::Error) -> Problem {
     let detail = format!("not subscribed to {}: {error}", names(channels));
-    Problem::new(Kind::RedisUnavailable, detail)
+    Problem::new(ProblemKind::RedisUnavailable, detail)
 }
 
 fn names(channels: &[Subscription]) -> String {

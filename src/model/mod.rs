@@ -6,6 +6,7 @@ mod channel;
 mod event;
 mod fault;
 mod notification;
+mod problem;
 mod secret;
 mod time;
 mod traceparent;
@@ -17,6 +18,7 @@ pub use label::*;
 pub use notification::{
     DecodeError, FOREIGN_SOURCE, FOREIGN_TYPE, Notification, Origin, chain_notification_id,
 };
+pub use problem::{Problem, ProblemKind};
 pub use secret::Secret;
 pub use time::{rfc3339, rfc3339_now, unix_ms};
 pub use traceparent::is_traceparent;

@@ -68,7 +68,7 @@ impl<H: Handler> Consumer<H> {
     pub async fn run(self, stop: CancellationToken, grace: Duration) -> Drained {
         let Self { claims, options, handler } = self;
         let Claims { shared, keys, consumer } = claims.clone();
-        let leases = Leases::default();
+        let leases = Leases::new(options.lease);
         let (mut settler, settle, due) =
             Settler::new(shared.clone(), keys.clone(), consumer.clone());
         let taker =
@@ -84,7 +84,7 @@ impl<H: Handler> Consumer<H> {
         };
         let (stopped, ()) = tokio::select! {
             both = async { tokio::join!(taker.run(&stop, grace), settled) } => both,
-            never = leases.renew(&shared, &keys, &consumer, options.lease) => match never {},
+            never = leases.renew(&shared, &keys, &consumer) => match never {},
         };
         let left = leases.all().len() as u64;
         let Stopped { parking, in_hand, handed_back } = stopped;

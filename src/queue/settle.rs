@@ -35,8 +35,9 @@ pub(super) struct Settlement {
 /// A settlement that Redis has not answered.
 struct Open {
     settlement: Settlement,
-    /// An earlier try may have been executed: its answer was lost.
-    repeated: bool,
+    /// An earlier try may have been executed: it left while the lease held, and its answer was
+    /// lost. One that left later found the lease lost, if it found anything.
+    maybe_settled: bool,
 }
 
 impl Open {
@@ -47,7 +48,7 @@ impl Open {
         match standing {
             Standing::Held => {}
             // It was ours, and the earlier try settled it.
-            Standing::Gone if self.repeated => {}
+            Standing::Gone if self.maybe_settled => {}
             Standing::Gone | Standing::Lost => return LeaseLost { job }.emit(),
         }
         match action {
@@ -101,7 +102,7 @@ impl Settler {
                 fresh.push(settlement);
             }
             let fresh = fresh.drain(..);
-            self.open.extend(fresh.map(|settlement| Open { settlement, repeated: false }));
+            self.open.extend(fresh.map(|settlement| Open { settlement, maybe_settled: false }));
             if self.pass().await {
                 backoff.reset();
             } else {
@@ -131,6 +132,7 @@ impl Settler {
 
     /// Settles a batch of one kind.
     async fn settle(&mut self, mut batch: Vec<Open>) -> bool {
+        let asked = std::time::Instant::now();
         let maybe = match self.call(&batch).send::<Vec<i64>>(&self.shared).await {
             Ok(codes) if codes.len() >= batch.len() => {
                 if let Some(wait) = codes.get(batch.len()) {
@@ -145,7 +147,7 @@ impl Settler {
             Err(error) => error.sent() != Sent::No,
         };
         for open in &mut batch {
-            open.repeated |= maybe;
+            open.maybe_settled |= maybe && open.settlement.lease.held_at(asked);
         }
         self.open.append(&mut batch);
         false

@@ -51,6 +51,14 @@ impl RuleChain {
         })
     }
 
+    /// Reads a chain as it is stored under its id, like [`RuleChain::parse`].
+    pub fn from_json(id: &str, json: &[u8]) -> Result<Self, Vec<Fault>> {
+        let document = serde_json::from_slice(json).map_err(|error| {
+            vec![Fault { path: "$".to_owned(), message: format!("is not JSON: {error}") }]
+        })?;
+        Self::parse(Some(id), document)
+    }
+
     /// The id, unique among all chains.
     pub fn id(&self) -> &str {
         &self.id

@@ -17,7 +17,7 @@ mod stack;
 pub use chain::RuleChain;
 pub use expression::Problem;
 pub use run::{ChainRun, Planned, RuleError};
-pub use set::{Rejected, RuleSet};
+pub use set::RuleSet;
 
 /// The most nodes of a chain.
 pub const MAX_NODES: usize = 64;

@@ -7,7 +7,7 @@ use super::chain::RuleChain;
 use super::expression::Problem;
 use super::run::{self, ChainRun};
 use super::stack::on_a_deep_stack;
-use crate::model::{Event, Fault};
+use crate::model::Event;
 
 /// Expressions with at most this many levels run on the caller's own stack: they need up to
 /// 1 MiB of it, and threads of the runtime have 2 MiB.
@@ -24,15 +24,6 @@ pub struct RuleSet {
     by_pattern: Vec<usize>,
 }
 
-/// A stored chain that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejected {
-    /// The id it is stored under.
-    pub id: String,
-    /// What is wrong with it.
-    pub faults: Vec<Fault>,
-}
-
 impl RuleSet {
     /// Indexes chains that are compiled already. Disabled ones are left out.
     pub fn new(chains: impl IntoIterator<Item = Arc<RuleChain>>) -> Self {
@@ -46,32 +37,6 @@ impl RuleSet {
             }
         }
         Self { chains, by_type, by_pattern }
-    }
-
-    /// Compiles chains as they are stored: the id and the JSON. One that cannot be used is
-    /// handed back with its faults, and the others are used.
-    ///
-    /// Takes milliseconds per expression: keep it off the threads that do IO.
-    pub fn compile<I, J>(stored: impl IntoIterator<Item = (I, J)>) -> (Self, Vec<Rejected>)
-    where
-        I: Into<String>,
-        J: AsRef<[u8]>,
-    {
-        let stored: Vec<(String, J)> =
-            stored.into_iter().map(|(id, json)| (id.into(), json)).collect();
-        let (mut chains, mut rejected) = (vec![], vec![]);
-        for (id, json) in stored {
-            let parsed = serde_json::from_slice(json.as_ref())
-                .map_err(|error| {
-                    vec![Fault { path: "$".to_owned(), message: format!("is not JSON: {error}") }]
-                })
-                .and_then(|document| RuleChain::parse(Some(&id), document));
-            match parsed {
-                Ok(chain) => chains.push(Arc::new(chain)),
-                Err(faults) => rejected.push(Rejected { id, faults }),
-            }
-        }
-        (Self::new(chains), rejected)
     }
 
     /// How many chains there are.

@@ -1,6 +1,6 @@
 //! Tasks whose panics do not go unnoticed.
 
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use futures_util::FutureExt;
 use tokio::task::JoinHandle;
@@ -26,4 +26,25 @@ where
             }
         }
     })
+}
+
+/// Runs what computes or blocks on the threads kept for that; a panic in it is counted and
+/// logged under `name`. Nothing when it panicked, or when the runtime ended before it began.
+///
+/// Cancelling leaves it to run on; nobody hears how it ends.
+///
+/// # Panics
+/// Outside of a Tokio runtime.
+pub async fn spawn_blocking<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let counted = move || match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(output) => Some(output),
+        Err(_text_went_to_standard_error) => {
+            TaskPanicked { task: name }.emit();
+            None
+        }
+    };
+    tokio::task::spawn_blocking(counted).await.ok().flatten()
 }

@@ -176,7 +176,9 @@ async fn a_body_that_stops_coming_is_given_up() {
     let house = House::start().await;
     let half = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
         Content-Length: 20\r\n\r\n{\"type\":";
-    let answer = exchange(house.public.address(), half.as_bytes()).await.unwrap();
-    answer.is_a_problem(&[408]).unwrap();
+    // A body has ten seconds.
+    let exchange = exchange(house.public.address(), half.as_bytes());
+    let answer = tokio::time::timeout(PATIENCE * 3, exchange).await.expect("it is given up");
+    answer.unwrap().is_a_problem(&[408]).unwrap();
     is_unharmed(&house).await;
 }

@@ -111,6 +111,7 @@ async fn a_chain_that_is_changed_is_used_by_every_worker_within_a_second() {
 
     chain::store(&house.http, &telling("told", "changed")).await;
     let changed = Instant::now();
+    // The promised second is itself what is tried: a witness would have to ask sooner.
     tokio::time::sleep_until((changed + Duration::from_secs(1)).into()).await;
     let after = house.post(400..800).await;
     ears.hear_all(&after, DEADLINE).await;

@@ -2,8 +2,7 @@
 
 use serde_json::{Number, Value};
 
-use crate::http::problem::{Kind, Problem};
-use crate::model::{Fault, Subscription};
+use crate::model::{Fault, Problem, ProblemKind, Subscription};
 
 /// Entries of one list: more could not be subscribed anyway.
 const MAX_ENTRIES: usize = 128;
@@ -24,7 +23,7 @@ pub(super) enum Command {
 /// Reads one message. The problem says what is wrong, where, and what would be right.
 pub(super) fn parse(text: &str) -> Result<Command, Problem> {
     let document: Value = serde_json::from_str(text).map_err(|error| {
-        Problem::new(Kind::Malformed, format!("the message is not JSON: {error}"))
+        Problem::new(ProblemKind::Malformed, format!("the message is not JSON: {error}"))
     })?;
     let Value::Object(members) = document else {
         return Err(fault("$", "must be an object, as in {\"subscribe\":[\"door\"]}"));
@@ -118,7 +117,7 @@ mod tests {
             assert_eq!(faults(text), [path], "{text}");
         }
         assert_eq!(faults(r#"{"subscribe":["a..b","a","",null]}"#).len(), 3);
-        assert_eq!(parse("{").unwrap_err().kind(), Kind::Malformed);
+        assert_eq!(parse("{").unwrap_err().kind(), ProblemKind::Malformed);
     }
 
     #[test]

@@ -18,11 +18,10 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Body;
-use super::problem::{Kind, Problem};
 use super::serve::Connection;
 use super::subscribe;
 use crate::flow::listen::Listen;
-use crate::model::Transport;
+use crate::model::{Problem, ProblemKind, Transport};
 
 pub use session::Session;
 
@@ -63,13 +62,13 @@ fn handshake(headers: &HeaderMap) -> Result<HeaderValue, Problem> {
     }
     let empty = |length: &HeaderValue| length == "0";
     if headers.contains_key(TRANSFER_ENCODING) || !headers.get(CONTENT_LENGTH).is_none_or(empty) {
-        return Err(Problem::new(Kind::Malformed, "a request for a WebSocket has no body"));
+        return Err(Problem::new(ProblemKind::Malformed, "a request for a WebSocket has no body"));
     }
     let mut keys = headers.get_all(SEC_WEBSOCKET_KEY).iter();
     let key = keys.next().filter(|_| keys.next().is_none()).map(HeaderValue::as_bytes);
     let sound = |key: &&[u8]| BASE64_STANDARD.decode(key).is_ok_and(|nonce| nonce.len() == 16);
     let key = key.filter(sound).ok_or_else(|| {
-        Problem::new(Kind::Malformed, "Sec-WebSocket-Key must be 16 bytes in base64, once")
+        Problem::new(ProblemKind::Malformed, "Sec-WebSocket-Key must be 16 bytes in base64, once")
     })?;
     let proof = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
     let proof = BASE64_STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &proof));
@@ -85,14 +84,14 @@ fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 fn required() -> Problem {
     let detail = "this path is for a WebSocket: send Connection: Upgrade, Upgrade: websocket \
                   and Sec-WebSocket-Version: 13 over HTTP/1.1";
-    Problem::new(Kind::UpgradeRequired, detail)
+    Problem::new(ProblemKind::UpgradeRequired, detail)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request(change: impl FnOnce(&mut HeaderMap)) -> Result<HeaderValue, Kind> {
+    fn request(change: impl FnOnce(&mut HeaderMap)) -> Result<HeaderValue, ProblemKind> {
         let mut headers = HeaderMap::new();
         headers.insert(UPGRADE, "WebSocket".parse().unwrap());
         headers.insert(CONNECTION, "keep-alive, Upgrade".parse().unwrap());
@@ -111,9 +110,9 @@ mod tests {
     fn what_does_not_begin_a_websocket_is_told_how() {
         for header in [UPGRADE, CONNECTION, SEC_WEBSOCKET_VERSION] {
             let missing = request(|headers| drop(headers.remove(&header)));
-            assert_eq!(missing, Err(Kind::UpgradeRequired), "{header}");
+            assert_eq!(missing, Err(ProblemKind::UpgradeRequired), "{header}");
             let other = request(|headers| drop(headers.insert(&header, "8".parse().unwrap())));
-            assert_eq!(other, Err(Kind::UpgradeRequired), "{header}");
+            assert_eq!(other, Err(ProblemKind::UpgradeRequired), "{header}");
         }
     }
 
@@ -122,13 +121,13 @@ mod tests {
         for key in ["", "x", "dGhlIHNhbXBsZQ==", "dGhlIHNhbXBsZSBub25jZQ"] {
             let answer =
                 request(|headers| drop(headers.insert(SEC_WEBSOCKET_KEY, key.parse().unwrap())));
-            assert_eq!(answer, Err(Kind::Malformed), "{key}");
+            assert_eq!(answer, Err(ProblemKind::Malformed), "{key}");
         }
         let twice = request(|headers| {
             headers.append(SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==".parse().unwrap());
         });
-        assert_eq!(twice, Err(Kind::Malformed));
+        assert_eq!(twice, Err(ProblemKind::Malformed));
         let body = request(|headers| drop(headers.insert(CONTENT_LENGTH, "5".parse().unwrap())));
-        assert_eq!(body, Err(Kind::Malformed));
+        assert_eq!(body, Err(ProblemKind::Malformed));
     }
 }

@@ -18,10 +18,9 @@ use tungstenite::{Error, Message};
 use super::message::{self, Command};
 use super::socket::{self, Socket};
 use crate::flow::listen::{Listen, Verdicts};
-use crate::http::problem::Problem;
 use crate::http::subscribe;
 use crate::hub::{Client, Frame, Taken, ws_message};
-use crate::model::{ClientClose, Subscription};
+use crate::model::{ClientClose, Problem, Subscription};
 
 /// For the last words, and for the peer's answer to them. A client that was too slow may come to
 /// itself meanwhile, and then learns why it was closed.

@@ -155,13 +155,14 @@ fn a_chain_hears_what_its_patterns_match_and_nothing_when_disabled() {
 }
 
 #[test]
-fn a_stored_chain_that_cannot_be_used_does_not_stop_the_others() {
-    let stored =
-        [("a", teller("a", "'a'").to_string()), ("b", "{".to_owned()), ("c", "{}".to_owned())];
-    let (rules, rejected) = RuleSet::compile(stored);
-    assert_eq!(rules.len(), 1);
-    let rejected: Vec<_> = rejected.iter().map(|one| (one.id.as_str(), one.faults.len())).collect();
-    assert_eq!(rejected, [("b", 1), ("c", 2)]);
+fn a_stored_chain_that_cannot_be_used_is_refused_with_every_fault() {
+    let faults = |json: &[u8]| RuleChain::from_json("a", json).map_err(|faults| faults.len());
+    assert_eq!(
+        faults(teller("a", "'a'").to_string().as_bytes()).map(|chain| chain.id),
+        Ok("a".to_owned())
+    );
+    assert_eq!(faults(b"{").map(|_| ()), Err(1));
+    assert_eq!(faults(b"{}").map(|_| ()), Err(2));
 }
 
 #[test]
