@@ -72,8 +72,9 @@ impl Session {
         socket.drop_waiting();
         drop(client);
         if let Some(last) = end.last {
-            // Whoever does not take its last words is gone, and was counted.
-            let _ = tokio::time::timeout(FAREWELL, socket.farewell(last)).await;
+            // In a box, so that it takes no room before it comes. Whoever does not take its last
+            // words is gone, and was counted.
+            let _ = tokio::time::timeout(FAREWELL, Box::pin(socket.farewell(last))).await;
         }
     }
 }
