@@ -216,13 +216,12 @@ impl Peer {
         Reply { status, head: head.replace("\r\n", "\n"), body: vec![] }
     }
 
-    /// The next line of a stream that is not the framing of a chunk.
+    /// The next line of a stream that is not empty.
     async fn line(&mut self) -> String {
         loop {
             let mut line = String::new();
             assert_ne!(soon(self.0.read_line(&mut line)).await.unwrap(), 0, "the stream ended");
-            let is_framing = line.ends_with("\r\n");
-            if !is_framing && line != "\n" {
+            if line != "\n" {
                 return line.trim_end().to_owned();
             }
         }
