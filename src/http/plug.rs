@@ -65,3 +65,33 @@ impl Write for Plug<'_> {
         self.told(outcome)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn what_the_socket_does_not_take_is_known_until_it_takes_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, ours) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut peer, io) = (peer.unwrap(), TokioIo::new(ours.unwrap().0));
+        let clogged = AtomicBool::new(false);
+        let mut plug = Plug { io, clogged: &clogged };
+        let mut written = 0;
+        loop {
+            let write = poll_fn(|cx| Poll::Ready(Pin::new(&mut plug).poll_write(cx, &[7; 9_999])));
+            let Poll::Ready(taken) = write.await else { break };
+            assert!(!clogged.load(Ordering::Relaxed));
+            written += taken.unwrap();
+        }
+        assert!(clogged.load(Ordering::Relaxed));
+        let mut rest = vec![0; written];
+        peer.read_exact(&mut rest).await.unwrap();
+        poll_fn(|cx| Pin::new(&mut plug).poll_write(cx, b"last")).await.unwrap();
+        assert!(!clogged.load(Ordering::Relaxed));
+    }
+}
