@@ -8,6 +8,7 @@
 pub mod catalogue;
 pub mod events;
 pub mod family;
+mod histogram;
 mod init;
 mod limit;
 mod log;
