@@ -15,10 +15,14 @@ use std::time::{Duration, Instant};
 use redis::{Client, PushKind};
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use trunkline::conn::{Budget, Options, Owner, Target};
-use trunkline::index::{self, ChainStore};
+use trunkline::flow::process::Process;
+use trunkline::index::{self, ChainCache, ChainStore};
 use trunkline::model::{Component, JobType};
-use trunkline::queue::{Keys, MAX_BATCH, NewJob, Producer, QueueOptions, Thresholds};
+use trunkline::queue::{
+    Consumer, ConsumerOptions, Keys, Limits, MAX_BATCH, NewJob, Producer, QueueOptions, Thresholds,
+};
 
 use support::process::Daemon;
 use support::redis::Redis;
@@ -66,6 +70,11 @@ async fn main() {
     }
     let [p50, p99] = pick_up(patience.paced).await;
     println!("\nenqueued to heard at 100 jobs/s: p50 {p50:.2} ms, p99 {p99:.2} ms");
+    let ways = sharing(patience).await;
+    println!("\npublishing beside a queue at full load, p50 and p99 in ms:");
+    for (name, [p50, p99]) in ["on its connection", "on one apart"].iter().zip(ways) {
+        println!("  {name:<20}{p50:>8.2}{p99:>8.2}");
+    }
     println!("\nan idle worker, commands per second:");
     let mut all = 0.0;
     for (command, rate) in idle(patience.idle).await {
@@ -203,6 +212,49 @@ async fn pick_up(jobs: usize) -> [f64; 2] {
     took.remove(0);
     took.sort_by(f64::total_cmp);
     [took[took.len() / 2], took[took.len() * 99 / 100]]
+}
+
+/// A publish on the connection that the queue uses, and on one of its own, in turn, while jobs
+/// are done: all on one thread, as in a worker.
+async fn sharing(patience: Patience) -> [[f64; 2]; 2] {
+    let field = Field::new().await;
+    field.fill(patience.jobs).await;
+    let target = Target::Tcp { host: "127.0.0.1".into(), port: field.redis.port() };
+    let mut options = Options::new(target, NAMESPACE, Component::Worker, "sharing");
+    let chains = index::Keys::new(NAMESPACE);
+    options.signals = vec![field.keys.wake("sharing"), chains.version()];
+    let prefix = options.notify_channel("");
+    let owner = Owner::new(options, &Budget::of(Component::Worker)).unwrap();
+    owner.shared().ready(support::DEADLINE).await.unwrap();
+    let cache = ChainCache::new(owner.shared(), chains);
+    let process = Process::new(cache, owner.publisher(), prefix).unwrap();
+    let options = ConsumerOptions {
+        instance: "sharing".to_owned(),
+        concurrency: 64,
+        limits: Limits { attempts: 3, backoff: Duration::from_millis(500) },
+        lease: Duration::from_secs(30),
+        safety_poll: Duration::from_secs(5),
+    };
+    let consumer = Consumer::new(owner.shared(), field.keys.clone(), options, process);
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(consumer.run(stop.clone(), support::DEADLINE));
+    let publishers = [owner.publisher(), field.owner.publisher()];
+    let mut took = [Vec::new(), Vec::new()];
+    for _ in 0..patience.paced {
+        for (publisher, took) in publishers.iter().zip(&mut took) {
+            let started = Instant::now();
+            publisher.publish("beside", &[b'x'; 256]).await.unwrap();
+            took.push(started.elapsed().as_secs_f64() * 1e3);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!(patience.jobs < 1_000 || field.left() > 0, "the queue was empty before the end");
+    stop.cancel();
+    working.await.unwrap();
+    took.map(|mut took| {
+        took.sort_by(f64::total_cmp);
+        [took[took.len() / 2], took[took.len() * 99 / 100]]
+    })
 }
 
 /// What a worker with nothing to do asks of Redis, by command, those inside scripts included.

@@ -1,8 +1,8 @@
 //! The threads that evaluate rules, away from the one that does IO.
 //!
-//! Jobs go in and come back in batches. A thread takes all that waits, up to [`BATCH`], and its
-//! answers return together, so under load the line is woken once for a batch and not once for a
-//! job; alone, a job waits for nobody.
+//! Jobs go there and come back in batches: what the line has ready at one time goes to one
+//! thread, and its answers return together. A wake-up of a thread costs about what a job does,
+//! so under load it is paid once for a batch. Alone, a job waits for nobody.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::telemetry::events::process::TaskPanicked;
 use crate::telemetry::task;
 
-/// Jobs that one thread takes at a time. A slow one delays the others of its batch.
-const BATCH: usize = 16;
+/// Jobs that one thread is given at a time. A slow one delays the others of its batch.
+const BATCH: usize = 32;
 /// Jobs that may wait for a thread; beyond that they wait for a place.
 const WAITING: usize = 256;
 
@@ -46,7 +46,8 @@ impl<I: Send + 'static, O: Send + 'static> Evaluator<I, O> {
         threads: usize,
         work: impl Fn(I) -> O + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let (waiting, requests) = mpsc::channel(WAITING);
+        let (waiting, mut asked) = mpsc::channel(WAITING);
+        let (batches, requests) = mpsc::channel(threads);
         let (answers, mut answered) = mpsc::channel::<Vec<Answered<O>>>(threads);
         let (requests, work) = (Arc::new(Mutex::new(requests)), Arc::new(work));
         for _ in 0..threads {
@@ -55,6 +56,16 @@ impl<I: Send + 'static, O: Send + 'static> Evaluator<I, O> {
             let each = move || serve(name, &requests, &answers, &*work);
             thread::Builder::new().name(name.to_owned()).spawn(each)?;
         }
+        task::spawn(name, async move {
+            let mut batch = Vec::with_capacity(BATCH);
+            // Runs after all jobs that were ready when the first of them asked.
+            while asked.recv_many(&mut batch, BATCH).await > 0 {
+                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                if batches.send(full).await.is_err() {
+                    return;
+                }
+            }
+        });
         task::spawn(name, async move {
             while let Some(batch) = answered.recv().await {
                 for (answer, output) in batch {
@@ -76,23 +87,17 @@ impl<I: Send + 'static, O: Send + 'static> Evaluator<I, O> {
     }
 }
 
-/// One thread: takes a batch, does it, gives it back.
+/// One thread: takes a batch, does it, gives it back, until there will be no more.
 fn serve<I, O>(
     name: &'static str,
-    requests: &Mutex<mpsc::Receiver<Request<I, O>>>,
+    requests: &Mutex<mpsc::Receiver<Vec<Request<I, O>>>>,
     answers: &mpsc::Sender<Vec<Answered<O>>>,
     work: &impl Fn(I) -> O,
 ) {
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        // One thread waits for work, the others wait for their turn to.
-        let mut waiting = requests.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = waiting.blocking_recv_many(&mut batch, BATCH);
-        drop(waiting);
-        if taken == 0 {
-            return;
-        }
-        let wanted = batch.drain(..).filter(|request| !request.answer.is_closed());
+    // One thread waits for work, the others wait for their turn to.
+    let next = || requests.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+    while let Some(batch) = next() {
+        let wanted = batch.into_iter().filter(|request| !request.answer.is_closed());
         let done = wanted.map(|Request { input, answer }| {
             // What the input held is dropped with it, so nobody sees it half changed.
             let output = catch_unwind(AssertUnwindSafe(|| work(input)));
