@@ -13,9 +13,12 @@ test:  ## lint, then every test, against real programs
 	@$(MAKE) --no-print-directory lint
 	cargo test
 
-lint:  ## formatting, clippy, documentation; a warning is an error
+lint:  ## formatting, clippy, documentation, with and without the features; a warning is an error
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	cargo clippy --no-default-features --all-targets -- -D warnings
+	cargo clippy --no-default-features --features tls --lib -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 
 bench:  ## measure

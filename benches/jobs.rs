@@ -106,7 +106,7 @@ impl Field {
     async fn new() -> Self {
         let redis = Redis::start();
         let target = Target::Tcp { host: "127.0.0.1".into(), port: redis.port() };
-        let options = Options::new(target, NAMESPACE, Component::Tool, "bench");
+        let options = Options::new(target, NAMESPACE, Component::Tool);
         let owner = Owner::new(options, &Budget::of(Component::Tool)).unwrap();
         owner.shared().ready(support::DEADLINE).await.unwrap();
         let chain = json!({ "on": { "type": "telemetry.temperature" }, "nodes": [
@@ -220,8 +220,9 @@ async fn sharing(patience: Patience) -> [[f64; 2]; 2] {
     let field = Field::new().await;
     field.fill(patience.jobs).await;
     let target = Target::Tcp { host: "127.0.0.1".into(), port: field.redis.port() };
-    let mut options = Options::new(target, NAMESPACE, Component::Worker, "sharing");
+    let mut options = Options::new(target, NAMESPACE, Component::Worker);
     let chains = index::Keys::new(NAMESPACE);
+    options.instance = "sharing".to_owned();
     options.signals = vec![field.keys.wake("sharing"), chains.version()];
     let prefix = options.notify_channel("");
     let owner = Owner::new(options, &Budget::of(Component::Worker)).unwrap();

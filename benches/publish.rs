@@ -289,7 +289,7 @@ async fn bare(port: u16) -> MultiplexedConnection {
 
 async fn instrumented(port: u16) -> (Owner, Publisher) {
     let target = Target::Tcp { host: "127.0.0.1".to_owned(), port };
-    let options = Options::new(target, "bench", Component::Tool, "0");
+    let options = Options::new(target, "bench", Component::Tool);
     let owner = Owner::new(options, &Budget::of(Component::Tool)).unwrap();
     owner.connect().await;
     owner.shared().ready(support::DEADLINE).await.unwrap();

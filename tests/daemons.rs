@@ -1,4 +1,5 @@
 //! The life of a daemon: refused, started, probed, drained.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
@@ -15,7 +16,7 @@ use support::eventually::{eventually, within};
 use support::house::{goodbye, heard, problem};
 use support::http::{Http, Sse};
 use support::port;
-use support::process::{Daemon, Launch};
+use support::process::{Daemon, Launch, field};
 use support::redis::Redis;
 
 /// A Redis that nobody will ever answer as.
@@ -262,7 +263,7 @@ impl Begun {
 #[tokio::test]
 async fn a_server_that_is_asked_to_end_finishes_what_is_in_flight_and_says_goodbye() {
     let redis = Redis::start();
-    let server = Daemon::server(&redis.url()).start();
+    let server = Daemon::server(&redis.url()).env("RUST_LOG", "debug").start();
     server.wait_ready().await;
     let (public, admin) = (server.public().await, server.admin().await);
     let mut streams = vec![];
@@ -292,6 +293,11 @@ async fn a_server_that_is_asked_to_end_finishes_what_is_in_flight_and_says_goodb
     assert_eq!(server.exit().await.code(), Some(0));
     assert!(redis.client_list().is_empty(), "{:?}", redis.client_list());
     server.logged("stopped", |_| true).await;
+    let closed = server.logs().into_iter().filter(|line| field(line, "to") == "closed").count();
+    assert_eq!(
+        closed, 2,
+        "its connections were closed in order, and not by the end of the process"
+    );
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! `trunkline dev`: everything in one command, and nothing of it left behind, however it ends.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
@@ -12,7 +13,8 @@ use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use support::eventually::eventually;
-use support::http::Http;
+use support::house::goodbye;
+use support::http::{Http, Sse};
 use support::port;
 use support::process::{Daemon, Launch};
 use support::redis::Redis;
@@ -168,12 +170,22 @@ async fn a_signal_ends_it_in_order() {
         dev.says("try this").await;
         let children = dev.children();
         assert_eq!(children.len(), 3);
+        // The chain is there and nothing feeds it: of what we post we hear, and of no more.
+        for load in [71.5, 72.5, 73.5] {
+            let data = json!({ "load1": load, "cores": 99, "memory_percent": 1.5,
+                "disk_percent": 1.5, "received_kb": 1.5, "sent_kb": 1.5 });
+            let event = json!({ "type": "telemetry.host", "data": data });
+            assert_eq!(dev.at(0).post("/v1/events", &event).await.status, 202);
+            dev.says(&format!("load {load}")).await;
+        }
+        let mut client = Sse::open(&dev.at(0), "/v1/stream?channel=a").await;
         signal(&dev.tool);
+        assert_eq!(goodbye(&mut client).await["reason"], "shutdown");
         assert_eq!(dev.tool.exit().await.code(), Some(0));
         dev.leaves_nothing(&children).await;
         let lines = dev.tool.lines();
-        let fed = lines.iter().any(|line| line.contains("host.pulse") || is_noise(line));
-        assert!(!fed, "{lines:?}");
+        let pulses = lines.iter().filter(|line| line.contains("host.pulse")).count();
+        assert!(pulses == 3 && !lines.iter().any(|line| is_noise(line)), "{lines:?}");
     }
 }
 

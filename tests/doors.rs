@@ -1,5 +1,6 @@
 //! The doors of a real server over a real Redis: what goes in, what comes out, and what a caller
 //! is told when Redis is away, slow, full or unwilling.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

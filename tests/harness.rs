@@ -1,4 +1,5 @@
 //! The test harness, proved on itself: what every other test takes for granted.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
@@ -230,6 +231,7 @@ async fn a_daemon_knows_only_what_the_test_says_and_is_heard() {
     assert_eq!(field(&daemon.logs()[0], "message"), "listening");
     daemon.sigstop();
     daemon.sigterm();
+    tokio::time::sleep(MOMENT).await;
     assert!(daemon.is_running(), "a signal waits while it stands still");
     daemon.sigcont();
     assert_eq!(daemon.exit().await.code(), Some(3));

@@ -1,5 +1,5 @@
 //! Keeps `docs/metrics.md` equal to the catalogue. `TRUNKLINE_WRITE=1` writes it anew.
-
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::fmt::Write;

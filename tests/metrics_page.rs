@@ -1,7 +1,7 @@
 //! The page of metrics as a scraper sees it, from a process that has only just started.
 //!
 //! The recorder is global, so each page comes from a process of its own: this binary again.
-
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 mod support;

@@ -1,5 +1,6 @@
 //! Redis goes away under a running server, or takes a connection from it, and comes back: real
 //! processes, `/metrics`, `/status`, the log and CLIENT LIST as witnesses.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
@@ -47,6 +48,13 @@ async fn when_redis_crashes_publishes_fail_at_once_and_go_on_when_it_is_back() {
     let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
     assert!(median < Duration::from_millis(50), "{median:?}");
     assert!(longest < Duration::from_millis(400), "{longest:?}");
+    // Not even where nobody heard it: Redis counts what it was told since it is back. The server's
+    // probes are few.
+    let told = redis.info("commandstats", "cmdstat_publish");
+    let told = told.split([',', '=']).nth(1).unwrap().parse::<usize>().unwrap();
+    let sent = survivor.meanwhile.iter().chain(&survivor.afterwards);
+    let sent = sent.filter(|post| post.answer != Answer::Refused).count();
+    assert!(told <= sent + 10, "redis was told {told}, the server sent {sent}");
     assert_eq!(redis.client_list().len(), 2);
     survivor.server.sigterm();
     assert!(survivor.server.exit().await.success());
@@ -77,6 +85,46 @@ async fn a_shared_connection_that_is_killed_is_replaced_and_the_subscriber_stays
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_is_killed_is_replaced_and_the_shared_connection_stays() {
     is_killed("subscriber").await;
+}
+
+/// Clients, and the channels of each: as many as one may have, so that they fill more than one
+/// SUBSCRIBE.
+const CLIENTS: usize = 9;
+const CHANNELS: usize = 128;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_is_replaced_is_ready_no_sooner_than_redis_has_all_its_channels() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port());
+    let patience = ["--redis-connect-timeout", "5s", "--redis-command-timeout", "5s"];
+    let server = Daemon::server(&proxy.url()).args(patience).start();
+    server.wait_ready().await;
+    let mut all_ears = Vec::new();
+    for client in 0..CLIENTS {
+        let channels: Vec<_> = (0..CHANNELS).map(|number| format!("c{client}.{number}")).collect();
+        all_ears.push(Ears::open(&server, &channels.join("&channel=")).await);
+    }
+    // Far longer than it takes to see that it is ready: what is still under way then is not there.
+    proxy.delay(Duration::from_millis(150));
+    let subscriber = redis.client_list().into_iter().find(|it| it.name.contains(":subscriber:"));
+    redis.cli(&["CLIENT", "KILL", "ID", &subscriber.unwrap().id.to_string()]);
+    eventually("another subscriber is ready", async || {
+        let subscriber = server.connection("subscriber").await;
+        let ready = subscriber["state"] == "ready" && subscriber["generation"] != 1;
+        if ready { Ok(()) } else { Err(subscriber) }
+    })
+    .await;
+    let there = redis.cli(&["PUBSUB", "CHANNELS", "trunkline:notify:*"]).texts().len();
+    assert_eq!(there, CLIENTS * CHANNELS);
+    for (client, ears) in all_ears.iter().enumerate() {
+        let channel = format!("trunkline:notify:c{client}.{}", CHANNELS - 1);
+        assert_eq!(redis.cli(&["PUBLISH", &channel, "back"]).integer(), 1);
+        eventually("its client hears what is published", async || match ears.heard().len() {
+            1 => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    }
 }
 
 /// What Redis says without the messages it pushes.

@@ -1,5 +1,6 @@
 //! Redis answers late, not at all, or with a refusal, and comes round: real processes,
 //! `/metrics`, `/status` and the log as witnesses.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

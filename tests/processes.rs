@@ -1,5 +1,6 @@
 //! The programs as an operator meets them: how they refuse to start, how they end, and what they
 //! bear meanwhile.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
@@ -131,16 +132,25 @@ fn names(directory: &Path) -> Vec<String> {
 
 #[tokio::test]
 async fn dev_interrupted_while_it_starts_leaves_nothing_behind() {
-    let directory = tempfile::tempdir().unwrap();
-    let dev = dev([(); 3].map(|()| port::free()), directory.path()).start();
-    eventually("its directory is there", async || match names(directory.path()) {
-        names if names.is_empty() => Err("nothing"),
-        _ => Ok(()),
-    })
-    .await;
-    dev.sigint();
-    assert!(dev.exit().await.success());
-    assert_eq!(names(directory.path()), [""; 0]);
+    use std::os::unix::fs::PermissionsExt;
+    // The one is interrupted while it waits for its Redis, the other a little later.
+    let programs = tempfile::tempdir().unwrap();
+    let slow = programs.path().join("redis-server");
+    std::fs::write(&slow, "#!/bin/sh\nexec sleep 60\n").unwrap();
+    std::fs::set_permissions(&slow, PermissionsExt::from_mode(0o700)).unwrap();
+    for redis in [slow.as_os_str(), "".as_ref()] {
+        let directory = tempfile::tempdir().unwrap();
+        let dev = dev([(); 3].map(|()| port::free()), directory.path());
+        let dev = dev.env("TRUNKLINE_REDIS_SERVER", redis).start();
+        eventually("its directory is there", async || match names(directory.path()) {
+            names if names.is_empty() => Err("nothing"),
+            _ => Ok(()),
+        })
+        .await;
+        dev.sigint();
+        assert!(dev.exit().await.success());
+        assert_eq!(names(directory.path()), [""; 0]);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The pages of metrics of live daemons after traffic of every kind, garbage included: the
 //! catalogue's series and no other, in a form Prometheus accepts, and their sums agree.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

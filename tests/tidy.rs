@@ -41,6 +41,7 @@ const ONLY_IN: &[(&[&str], &[&str], &str)] = &[
         &["conn", "queue", "index"],
         "go through conn::Publisher, conn::Subscriber, queue or index",
     ),
+    (&["tungstenite::"], &["http"], "only the door of WebSockets reads frames"),
     (
         &["hyper::", "hyper_util::", "http_body_util::"],
         &["http", "app"],

@@ -1,4 +1,5 @@
 //! The operator's tool against a real server.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

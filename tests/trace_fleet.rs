@@ -1,5 +1,6 @@
 //! Traces of a whole fleet, as a collector receives them: a server, a worker and a Redis, each a
 //! process of its own.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;

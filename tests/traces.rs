@@ -1,6 +1,6 @@
 //! Traces as a collector receives them, from a process of its own (this binary again), since
 //! the subscriber of log lines is global.
-
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 mod support;
@@ -144,7 +144,8 @@ fn a_collector_that_never_answers_does_not_hold_up_the_end() {
 #[test]
 fn a_collector_that_is_away_is_told_once() {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let said = child(&format!("http://{gone}"), &[(ARRIVING, SAMPLED)]);
+    let each_alone = ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1");
+    let said = child(&format!("http://{gone}"), &[(ARRIVING, SAMPLED), each_alone]);
     assert_eq!(said.matches("spans did not reach").count(), 1, "{said}");
     assert!(!said.contains("BatchSpanProcessor"), "{said}");
 }

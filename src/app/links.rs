@@ -1,9 +1,9 @@
 //! From settings to the connections of a process.
 
 use super::daemon::Refusal;
-use crate::config::{CommonConfig, RedisTarget, TlsOptions};
-use crate::conn::{Error, Limits, Options, Target, Tls, TlsError};
-use crate::model::{Component, Fault};
+use crate::config::CommonConfig;
+use crate::conn::{Error, Limits, Options, Tls, TlsError};
+use crate::model::{Component, Fault, TlsOptions};
 use crate::queue::Thresholds;
 
 /// What an envelope adds to the data it carries: attributes are bounded, the longest of them at
@@ -21,10 +21,6 @@ pub(super) fn options(
 ) -> Result<Options, Refusal> {
     let redis = &config.redis;
     let endpoint = &redis.endpoint;
-    let target = match &endpoint.target {
-        RedisTarget::Tcp { host, port } => Target::Tcp { host: host.clone(), port: *port },
-        RedisTarget::Unix(path) => Target::Unix(path.clone()),
-    };
     let tls = match &endpoint.tls {
         None => None,
         Some(tls) => {
@@ -35,6 +31,7 @@ pub(super) fn options(
     };
     Ok(Options {
         tls,
+        instance: instance.to_owned(),
         username: endpoint.username.clone(),
         password: endpoint.password.clone(),
         db: i64::from(endpoint.db),
@@ -44,7 +41,7 @@ pub(super) fn options(
         max_in_flight: redis.max_in_flight,
         max_payload: config.max_payload.bytes() + ENVELOPE,
         probe_interval: Some(config.intervals.probe),
-        ..Options::new(target, config.namespace.as_str(), component, instance)
+        ..Options::new(endpoint.target.clone(), config.namespace.as_str(), component)
     })
 }
 

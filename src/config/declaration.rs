@@ -7,11 +7,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Component, Secret};
+use crate::model::{Component, RedisEndpoint, Secret};
 
 use super::otel::{CollectorUrl, OtelConfig};
 use super::reader::Reader;
-use super::redis_endpoint::RedisEndpoint;
 use super::setting::DefaultText::{PerDaemon, Text, Unset};
 use super::setting::{Group, Setting, optional, settings};
 use super::value::{ByteSize, Value};

@@ -11,8 +11,8 @@ mod flags;
 mod instance;
 mod otel;
 mod reader;
-mod redis_endpoint;
 mod redis_parts;
+mod redis_url;
 mod render;
 mod rules;
 mod setting;
@@ -33,7 +33,6 @@ pub use declaration::{
 };
 pub use instance::instance_name;
 pub use otel::OtelConfig;
-pub use redis_endpoint::{ClientCertificate, RedisEndpoint, RedisTarget, TlsOptions};
 pub use render::{documentation, fault_report};
 pub use setting::{DefaultText, Setting};
 pub use source::{Source, Surroundings};

@@ -4,10 +4,8 @@ use std::net::Ipv6Addr;
 
 use super::declaration::RedisParts;
 use super::reader::Reader;
-use super::redis_endpoint::{
-    ClientCertificate, DEFAULT_PORT, RedisEndpoint, RedisTarget, TlsOptions,
-};
 use super::setting::Group;
+use crate::model::{ClientCertificate, DEFAULT_PORT, RedisEndpoint, Target, TlsOptions};
 
 impl Group for RedisEndpoint {
     fn read(reader: &mut Reader<'_>) -> Self {
@@ -37,7 +35,7 @@ fn from_parts(reader: &mut Reader<'_>, parts: &RedisParts) -> RedisEndpoint {
         "is set without REDIS_PASSWORD; set both, or REDIS_PASSWORD alone",
     );
     RedisEndpoint {
-        target: RedisTarget::Tcp { host, port: parts.port.unwrap_or(DEFAULT_PORT) },
+        target: Target::Tcp { host, port: parts.port.unwrap_or(DEFAULT_PORT) },
         tls: parts.tls.unwrap_or(false).then(TlsOptions::default),
         username: parts.username.clone(),
         password: parts.password.clone(),
@@ -90,7 +88,7 @@ mod tests {
         assert_eq!(endpoint.to_string(), "rediss://app:***@redis.internal:7000/2");
         assert_eq!(endpoint.password.as_ref().map(|secret| secret.expose()), Some("p@ss/word"));
         let six = server(&[], &[("REDIS_HOST", "[::1]")]).common.redis.endpoint;
-        assert_eq!(six.target, RedisTarget::Tcp { host: "::1".into(), port: 6379 });
+        assert_eq!(six.target, Target::Tcp { host: "::1".into(), port: 6379 });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::model::{Component, Fault};
 
 use super::declaration;
 use super::file;
-use super::redis_endpoint;
+use super::redis_url;
 use super::setting::Setting;
 
 /// What lies outside the command line. It is handed in, so reading a configuration touches
@@ -102,9 +102,9 @@ impl Given {
         }
         given.settle_on_one_redis();
         if given.source("REDIS_URL") == Source::Flag
-            && given.text("REDIS_URL").is_some_and(redis_endpoint::holds_password)
+            && given.text("REDIS_URL").is_some_and(redis_url::holds_password)
         {
-            given.warnings.push(redis_endpoint::PASSWORD_ON_COMMAND_LINE.into());
+            given.warnings.push(redis_url::PASSWORD_ON_COMMAND_LINE.into());
         }
         given
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::state::Pace;
 use crate::model::Role;
 
-/// The bounds of [`Pace::Backoff`] and [`Pace::Cap`].
+/// The bounds of the waits between dials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The first wait's upper bound; it doubles with every attempt.

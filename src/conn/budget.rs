@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::error::Error;
 use super::socket::Vitals;
 use crate::model::{Component, Label, Role};
+use crate::telemetry::catalogue::{self, Definition};
 use crate::telemetry::events::connection::{
     BudgetRefused, ExpectedConnections, SocketClosed, SocketOpened,
 };
@@ -25,7 +26,17 @@ const MAX_ABANDONED: usize = 16;
 /// knocks at a closed port; the rest is the subscriber's.
 const MAX_DIALS_PER_SECOND: usize = 12;
 
-/// The connections one process may have: a worker one, a server two. Clones are the same budget.
+/// The connections one process may have. Clones are the same budget, and it is spent once: a
+/// second [`Owner`](super::Owner) under it is refused, and counted as refused.
+///
+/// ```
+/// use trunkline::conn::Budget;
+/// use trunkline::model::Role;
+///
+/// let budget = Budget::with_subscriber();
+/// assert_eq!((budget.expected(Role::Shared), budget.expected(Role::Subscriber)), (1, 1));
+/// assert_eq!(Budget::shared_only().expected(Role::Subscriber), 0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Inner>);
 
@@ -38,7 +49,18 @@ struct Inner {
 }
 
 impl Budget {
-    /// The budget of a program: every one has a shared connection, a server a subscriber too.
+    /// One connection: commands and publishing. It is all that most services need.
+    pub fn shared_only() -> Self {
+        Self::of(Component::Worker)
+    }
+
+    /// Two connections: the shared one, and a subscriber's.
+    pub fn with_subscriber() -> Self {
+        Self::of(Component::Server)
+    }
+
+    /// The budget of one of Trunkline's own programs: every one has a shared connection, a
+    /// server a subscriber too.
     pub fn of(component: Component) -> Self {
         let subscriber = usize::from(component == Component::Server);
         Self(Arc::new(Inner {
@@ -47,6 +69,18 @@ impl Budget {
             open: Default::default(),
             dials: Mutex::default(),
         }))
+    }
+
+    /// Tells the installed recorder of the [`metrics`] crate what connections of this budget
+    /// count, and gives every counter, histogram and gauge of theirs its zero, so that a first
+    /// failure shows as a rise. Call it once, after the recorder was installed. The programs of
+    /// the bridge have it done for them.
+    pub fn describe_metrics(&self) {
+        let component = match self.expected(Role::Subscriber) {
+            0 => Component::Worker,
+            _ => Component::Server,
+        };
+        catalogue::describe(component, Definition::is_of_connection);
     }
 
     /// Connections the budget calls for.

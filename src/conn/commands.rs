@@ -40,51 +40,61 @@ pub(super) fn admit(command: &Cmd) -> Result<(), Error> {
     }
 }
 
-const BLOCKS: &str = "it blocks everybody else's commands";
-const BINDS: &str = "it changes the connection for everybody";
-const LISTENS: &str = "subscriptions belong to the Subscriber";
-const SPLITS: &str = "others' commands would end up in it; use an atomic pipeline or a script";
+/// Why commands are denied, and which: each by its name, and by an option where only that makes it
+/// so.
+const DENIED: &[(&str, &[&str])] = &[
+    (
+        "it blocks everybody else's commands",
+        &[
+            "BLPOP",
+            "BRPOP",
+            "BRPOPLPUSH",
+            "BLMOVE",
+            "BLMPOP",
+            "BZPOPMIN",
+            "BZPOPMAX",
+            "BZMPOP",
+            "WAIT",
+            "WAITAOF",
+            "XREAD BLOCK",
+            "XREADGROUP BLOCK",
+        ],
+    ),
+    (
+        "subscriptions belong to the Subscriber",
+        &["SUBSCRIBE", "UNSUBSCRIBE", "PSUBSCRIBE", "PUNSUBSCRIBE", "SSUBSCRIBE", "SUNSUBSCRIBE"],
+    ),
+    (
+        "others' commands would end up in it; use an atomic pipeline or a script",
+        &["MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH"],
+    ),
+    (
+        "it changes the connection for everybody",
+        &[
+            "MONITOR",
+            "SELECT",
+            "RESET",
+            "QUIT",
+            "HELLO",
+            "AUTH",
+            "READONLY",
+            "SYNC",
+            "PSYNC",
+            "CLIENT REPLY",
+            "CLIENT SETNAME",
+            "CLIENT TRACKING",
+            "CLIENT CACHING",
+        ],
+    ),
+];
 
 fn denied(name: &[u8], command: &Cmd) -> Option<(&'static str, &'static str)> {
-    Some(match name {
-        b"BLPOP" => ("BLPOP", BLOCKS),
-        b"BRPOP" => ("BRPOP", BLOCKS),
-        b"BRPOPLPUSH" => ("BRPOPLPUSH", BLOCKS),
-        b"BLMOVE" => ("BLMOVE", BLOCKS),
-        b"BLMPOP" => ("BLMPOP", BLOCKS),
-        b"BZPOPMIN" => ("BZPOPMIN", BLOCKS),
-        b"BZPOPMAX" => ("BZPOPMAX", BLOCKS),
-        b"BZMPOP" => ("BZMPOP", BLOCKS),
-        b"WAIT" => ("WAIT", BLOCKS),
-        b"WAITAOF" => ("WAITAOF", BLOCKS),
-        b"XREAD" if asks(command, b"BLOCK") => ("XREAD BLOCK", BLOCKS),
-        b"XREADGROUP" if asks(command, b"BLOCK") => ("XREADGROUP BLOCK", BLOCKS),
-        b"SUBSCRIBE" => ("SUBSCRIBE", LISTENS),
-        b"UNSUBSCRIBE" => ("UNSUBSCRIBE", LISTENS),
-        b"PSUBSCRIBE" => ("PSUBSCRIBE", LISTENS),
-        b"PUNSUBSCRIBE" => ("PUNSUBSCRIBE", LISTENS),
-        b"SSUBSCRIBE" => ("SSUBSCRIBE", LISTENS),
-        b"SUNSUBSCRIBE" => ("SUNSUBSCRIBE", LISTENS),
-        b"MULTI" => ("MULTI", SPLITS),
-        b"EXEC" => ("EXEC", SPLITS),
-        b"DISCARD" => ("DISCARD", SPLITS),
-        b"WATCH" => ("WATCH", SPLITS),
-        b"UNWATCH" => ("UNWATCH", SPLITS),
-        b"MONITOR" => ("MONITOR", BINDS),
-        b"SELECT" => ("SELECT", BINDS),
-        b"RESET" => ("RESET", BINDS),
-        b"QUIT" => ("QUIT", BINDS),
-        b"HELLO" => ("HELLO", BINDS),
-        b"AUTH" => ("AUTH", BINDS),
-        b"READONLY" => ("READONLY", BINDS),
-        b"SYNC" => ("SYNC", BINDS),
-        b"PSYNC" => ("PSYNC", BINDS),
-        b"CLIENT" if asks(command, b"REPLY") => ("CLIENT REPLY", BINDS),
-        b"CLIENT" if asks(command, b"SETNAME") => ("CLIENT SETNAME", BINDS),
-        b"CLIENT" if asks(command, b"TRACKING") => ("CLIENT TRACKING", BINDS),
-        b"CLIENT" if asks(command, b"CACHING") => ("CLIENT CACHING", BINDS),
-        _ => return None,
-    })
+    let is_it = |denied: &&&str| match denied.as_bytes().strip_prefix(name) {
+        Some([]) => true,
+        Some([b' ', option @ ..]) => asks(command, option),
+        _ => false,
+    };
+    DENIED.iter().find_map(|(why, commands)| Some((*commands.iter().find(is_it)?, *why)))
 }
 
 /// Whether an option stands among the arguments before the keys and values begin.

@@ -18,9 +18,9 @@ use tokio::task::JoinHandle;
 use super::budget::Permit;
 use super::error::{Code, Error};
 use super::hello;
-use super::options::{Options, Target};
+use super::options::Options;
 use super::socket::{Socket, Transport, Vitals};
-use crate::model::{ConnectFailure, Role};
+use crate::model::{ConnectFailure, Role, Target};
 use crate::telemetry::task::spawn;
 
 /// Unacknowledged data makes the kernel give up after this long: without it a black hole took
@@ -137,6 +137,7 @@ pub(super) async fn dial(
 ) -> Result<Live, DialError> {
     let transport = open(options).await?;
     let guard = permit.guard(Arc::clone(&vitals));
+    #[cfg(feature = "tls")]
     let transport = encrypt(options, transport).await?;
     let mut socket = Socket::new(transport, role, Arc::clone(&vitals), guard);
     // The receiver is gone only when the dial was abandoned: then nobody needs to know.
@@ -202,6 +203,7 @@ fn tune(stream: TcpStream) -> Result<TcpStream, DialError> {
     Ok(stream)
 }
 
+#[cfg(feature = "tls")]
 async fn encrypt(options: &Options, transport: Transport) -> Result<Transport, DialError> {
     let (Some(tls), Target::Tcp { host, .. }) = (&options.tls, &options.target) else {
         return Ok(transport);

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use redis::{RedisError, Value};
 
-use crate::model::{CommandFailure, ConnectionState, PublishFailure, Role};
+use crate::model::{CommandFailure, ConnectionState, Fault, PublishFailure, Role};
 
-/// Whether a failed command reached Redis.
+/// Whether a failed command reached Redis. There are these three answers and no fourth, so a
+/// `match` on it is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// Nothing was sent: it is safe to repeat.
@@ -21,6 +22,7 @@ pub enum Sent {
 
 /// What kind of error Redis answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Code {
     /// `LOADING`, `MASTERDOWN`, `BUSY`: Redis cannot answer yet.
     Loading,
@@ -50,7 +52,20 @@ impl Code {
 }
 
 /// Why a command, a subscription or a connection failed.
+///
+/// Ask [`Error::sent`] before you repeat anything. A redis-rs call fails with a
+/// [`redis::RedisError`]; `Error::from` finds the typed error inside it:
+///
+/// ```
+/// # use trunkline::conn::{Error, Sent};
+/// fn may_be_repeated(error: redis::RedisError) -> bool {
+///     Error::from(error).sent() == Sent::No
+/// }
+/// # assert!(may_be_repeated(Error::Closed.into()));
+/// # assert!(!may_be_repeated(Error::Disconnected.into()));
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The connection is not ready. Nothing was sent, and nothing will be.
     #[error("redis is not ready: {role} connection {state}; nothing was sent")]
@@ -87,6 +102,12 @@ pub enum Error {
         /// The largest that is allowed.
         limit: usize,
     },
+    /// The [`Options`](super::Options) cannot work. Nothing was started.
+    #[error("the options of the redis connection: {}", listed(.faults))]
+    Options {
+        /// All that is wrong with them, by field.
+        faults: Vec<Fault>,
+    },
     /// This process' budget has no room for another connection of the role.
     #[error("the connection budget has no room for another {role} connection")]
     OverBudget {
@@ -122,9 +143,10 @@ impl Error {
             Error::NotReady { .. } => CommandFailure::NotReady,
             Error::Overloaded { .. } => CommandFailure::Overloaded,
             Error::Closed => CommandFailure::Closed,
-            Error::Denied { .. } | Error::OverBudget { .. } | Error::TooLarge { .. } => {
-                CommandFailure::Denied
-            }
+            Error::Denied { .. }
+            | Error::Options { .. }
+            | Error::OverBudget { .. }
+            | Error::TooLarge { .. } => CommandFailure::Denied,
             Error::Timeout { .. } => CommandFailure::Timeout,
             Error::Disconnected => CommandFailure::Disconnected,
             Error::Server { code: Code::Loading, .. } => CommandFailure::Loading,
@@ -151,6 +173,7 @@ impl Error {
             Error::Server { code: Code::Oom, .. } => PublishFailure::Oom,
             Error::Server { code: Code::Noscript | Code::Other, .. }
             | Error::Denied { .. }
+            | Error::Options { .. }
             | Error::OverBudget { .. }
             | Error::Other(_) => PublishFailure::Other,
         }
@@ -164,6 +187,7 @@ impl Error {
             | Error::Closed
             | Error::Denied { .. }
             | Error::TooLarge { .. }
+            | Error::Options { .. }
             | Error::OverBudget { .. } => Sent::No,
             Error::Timeout { .. } | Error::Disconnected | Error::Other(_) => Sent::Maybe,
             Error::Server { .. } => Sent::Refused,
@@ -183,6 +207,7 @@ impl Error {
             }
             Error::Denied { .. }
             | Error::TooLarge { .. }
+            | Error::Options { .. }
             | Error::OverBudget { .. }
             | Error::Other(_) => false,
         }
@@ -200,6 +225,10 @@ impl Error {
     fn server(code: &str, details: Option<&str>) -> Error {
         Error::Server { code: Code::of(code), text: scrub(code, details) }
     }
+}
+
+fn listed(faults: &[Fault]) -> String {
+    faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The error's code and the first line of its text, cut where it begins to quote the caller.
@@ -243,9 +272,10 @@ impl From<Error> for RedisError {
             Error::Timeout { .. } => std::io::ErrorKind::TimedOut,
             Error::Disconnected => std::io::ErrorKind::BrokenPipe,
             Error::Overloaded { .. } => std::io::ErrorKind::ResourceBusy,
-            Error::Denied { .. } | Error::TooLarge { .. } | Error::OverBudget { .. } => {
-                std::io::ErrorKind::InvalidInput
-            }
+            Error::Denied { .. }
+            | Error::TooLarge { .. }
+            | Error::Options { .. }
+            | Error::OverBudget { .. } => std::io::ErrorKind::InvalidInput,
             Error::Server { .. } | Error::Other(_) => std::io::ErrorKind::Other,
         };
         std::io::Error::new(kind, error).into()

@@ -115,13 +115,35 @@ impl Line {
         }
     }
 
-    /// The typed refusal of a command that finds no ready connection, counted for the outage.
-    pub(super) fn refusal(&self) -> Error {
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        let (state, since) = {
-            let status = self.status.borrow();
-            (status.state, status.since)
+    /// The connection and its epoch, for one command.
+    ///
+    /// # Errors
+    /// The refusal, when commands may not use it.
+    pub(super) fn take(&self) -> Result<(MultiplexedConnection, Epoch), Error> {
+        let usable = || {
+            let handle = self.handle.load();
+            // What a dead socket would be given could not be told from what it had sent before.
+            let handle = handle.as_deref().filter(|handle| !handle.vitals.ended())?;
+            Some((handle.connection.clone(), handle.epoch))
         };
+        if let Some(taken) = usable() {
+            return Ok(taken);
+        }
+        let status = self.status.borrow();
+        // It may have become ready meanwhile. As long as the status is held it cannot, so who is
+        // refused is counted before the end of the outage, and never after it.
+        usable().ok_or_else(|| self.refuse(status))
+    }
+
+    /// The typed refusal of whoever finds no ready connection, counted for the outage.
+    pub(super) fn refusal(&self) -> Error {
+        self.refuse(self.status.borrow())
+    }
+
+    fn refuse(&self, status: watch::Ref<'_, Status>) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let (state, since) = (status.state, status.since);
+        drop(status);
         match state {
             ConnectionState::Closed => return Error::Closed,
             ConnectionState::Idle => self.hint(Request::Wanted),
@@ -144,9 +166,14 @@ impl Line {
         if status.borrow().state == ConnectionState::Idle {
             self.hint(Request::Wanted);
         }
-        let settled = status.wait_for(|s| s.is_ready() || s.state == ConnectionState::Closed);
+        let settled = async {
+            let settled = status.wait_for(|s| s.is_ready() || s.state == ConnectionState::Closed);
+            // Not handed out: a refusal that holds the status twice could wait for a writer that
+            // waits for it.
+            settled.await.is_ok_and(|status| status.is_ready())
+        };
         match tokio::time::timeout(deadline, settled).await {
-            Ok(Ok(status)) if status.is_ready() => Ok(()),
+            Ok(true) => Ok(()),
             Err(_) if self.status.borrow().is_ready() => Ok(()),
             _ => Err(self.refusal()),
         }

@@ -5,7 +5,6 @@ use std::time::{Instant, SystemTime};
 
 use super::status::Outage;
 use crate::model::{Label, Role};
-use crate::telemetry::events::connection::OutageEnded;
 
 /// How many past outages are kept for whoever asks.
 const KEPT: usize = 16;
@@ -51,24 +50,16 @@ impl Outages {
         }
     }
 
-    /// The connection is ready: logs and counts the outage, if there was one.
-    pub(super) fn end(&mut self, role: Role, attempts: u64, refused: u64) {
+    /// The connection is ready; gives the outage that this ended, if there was one.
+    pub(super) fn end(&mut self, role: Role, attempts: u64, refused: u64) -> Option<Outage> {
         self.going_on(role, attempts, refused);
         self.refused_at_ready[role.index()] = refused;
-        let Some(outage) = self.ongoing[role.index()].take() else { return };
-        let outage = outage.told(role, false);
-        OutageEnded {
-            role,
-            duration: outage.duration,
-            reason: outage.reason,
-            attempts: outage.attempts,
-            refused: outage.refused,
-        }
-        .emit();
+        let outage = self.ongoing[role.index()].take()?.told(role, false);
         if self.ended.len() == KEPT {
             self.ended.pop_front();
         }
-        self.ended.push_back(outage);
+        self.ended.push_back(outage.clone());
+        Some(outage)
     }
 
     /// The owner closed the connection: that is no outage.

@@ -1,5 +1,6 @@
 //! Opens and closes; nobody else can.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,11 +23,15 @@ use super::supervisor::Supervisor;
 use crate::model::{Role, SocketClose};
 use crate::telemetry::task::spawn;
 
-/// Owns the connections of one process. Consumers get handles from it that cannot close
-/// anything; dropping it closes everything in the background, and gives its permits back when
-/// that is done.
+/// Owns the connections of one process: the only one who can open and close them.
+///
+/// Consumers get handles from it that cannot close anything, and may outlive it: then they
+/// answer [`Error::Closed`]. Keep the owner where your `main` ends. Dropping it closes
+/// everything in the background, and gives its permits back when that is done; [`Owner::close`]
+/// waits for it.
 ///
 /// Nothing is dialled before [`Owner::connect`] or the first command.
+#[must_use = "dropping the owner closes its connections"]
 pub struct Owner {
     options: Arc<Options>,
     budget: Budget,
@@ -45,11 +50,16 @@ impl Owner {
     /// Takes the budget's permit for the shared connection and starts its supervisor.
     ///
     /// # Errors
-    /// [`Error::OverBudget`] when the budget's shared connection has an owner already.
+    /// [`Error::Options`] with all that is wrong with these, and [`Error::OverBudget`] when the
+    /// budget's shared connection has an owner already.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn new(options: Options, budget: &Budget) -> Result<Self, Error> {
+        let faults = options.faults();
+        if !faults.is_empty() {
+            return Err(Error::Options { faults });
+        }
         let permit = budget.permit(Role::Shared)?;
         let options = Arc::new(options);
         let (line, requests) = Line::new(Role::Shared, Arc::clone(&options));
@@ -190,5 +200,15 @@ impl Owner {
             Role::Shared => Some(&self.shared_line),
             Role::Subscriber => self.subscriber.get().map(|(_, ear)| &ear.line),
         }
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let subscriber = self.subscriber.get().map(|(subscriber, _)| subscriber);
+        f.debug_struct("Owner")
+            .field("shared", &self.shared)
+            .field("subscriber", &subscriber)
+            .finish_non_exhaustive()
     }
 }

@@ -24,6 +24,21 @@ use crate::telemetry::events::command::{CommandFinished, CommandRefused, InFligh
 /// typed error ([`Error::NotReady`]) while there is no connection. Nothing is queued for later
 /// and nothing is ever sent twice.
 ///
+/// ```no_run
+/// # async fn run(mut shared: trunkline::conn::Shared) -> redis::RedisResult<()> {
+/// use redis::AsyncCommands;
+///
+/// shared.set::<_, _, ()>("shop:open", true).await?;
+/// let (sold, left): (i64, i64) = redis::pipe()
+///     .atomic()
+///     .incr("shop:sold", 1)
+///     .decr("shop:left", 1)
+///     .query_async(&mut shared)
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Cancelling a command's future before its answer leaves its outcome unknown: it may have
 /// been executed.
 #[derive(Clone)]
@@ -116,19 +131,13 @@ impl Shared {
         };
         admit().map_err(refused)?;
         let Inner { line, in_flight, .. } = &*self.0;
-        let handle = line.handle.load();
-        // What a dead socket would be given could not be told from what it had sent before.
-        let Some(handle) = handle.as_deref().filter(|handle| !handle.vitals.ended()) else {
-            return Err(refused(line.refusal()));
-        };
+        let (connection, epoch) = line.take().map_err(refused)?;
         let limit = line.options.max_in_flight;
         let slot = Slot(in_flight, InFlight::enter());
         if in_flight.fetch_add(1, Ordering::Relaxed) >= limit {
             return Err(refused(Error::Overloaded { limit }));
         }
-        let connection = handle.connection.clone();
-        let (epoch, started) = (handle.epoch, Instant::now());
-        Ok(Call { line, command, connection, epoch, started, _slot: slot })
+        Ok(Call { line, command, connection, epoch, started: Instant::now(), _slot: slot })
     }
 
     /// Commands whose answers are awaited.

@@ -5,6 +5,7 @@
 //! 40 MiB is fine with tracking, and gets a subscribed connection killed). Where tracking is
 //! not to be had, the key doubles as a channel. Where neither is, one has to poll.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -139,6 +140,12 @@ impl Part for Signals {
 pub struct Signal {
     all: Arc<Signals>,
     changes: Option<watch::Receiver<u64>>,
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signal").field("count", &self.count()).finish_non_exhaustive()
+    }
 }
 
 impl Signal {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+#[cfg(feature = "tls")]
 use tokio_rustls::client::TlsStream;
 
 use super::budget::Guard;
@@ -93,6 +94,7 @@ impl Vitals {
 #[derive(Debug)]
 pub(super) enum Transport {
     Tcp(TcpStream),
+    #[cfg(feature = "tls")]
     Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
@@ -127,6 +129,7 @@ macro_rules! each {
                 let $stream = Pin::new(stream);
                 $call
             }
+            #[cfg(feature = "tls")]
             Transport::Tls(stream) => {
                 let $stream = Pin::new(stream.as_mut());
                 $call

@@ -17,7 +17,7 @@
 use crate::model::{ConnectFailure, ConnectionState, SocketClose};
 
 /// How many dials a role has made; the generation in the connection's name.
-pub type Epoch = u64;
+pub(super) type Epoch = u64;
 
 /// Where a connection is, with what must be remembered there.
 ///
@@ -25,7 +25,7 @@ pub type Epoch = u64;
 /// connection; it sets the length of the next wait. A refused dial does not count: however long
 /// the port was closed, the first wait after it opened is a short one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
+pub(super) enum State {
     /// Nothing was dialled yet.
     Idle,
     /// Resolving, TCP, TLS.
@@ -65,7 +65,7 @@ pub enum State {
 
 impl State {
     /// The state without its memory, as metrics and logs name it.
-    pub fn label(self) -> ConnectionState {
+    pub(super) fn label(self) -> ConnectionState {
         match self {
             State::Idle => ConnectionState::Idle,
             State::Connecting { .. } => ConnectionState::Connecting,
@@ -77,7 +77,7 @@ impl State {
     }
 
     /// The last dial's epoch; zero before the first.
-    pub fn epoch(self) -> Epoch {
+    pub(super) fn epoch(self) -> Epoch {
         match self {
             State::Idle => 0,
             State::Connecting { epoch, .. }
@@ -91,7 +91,7 @@ impl State {
 
 /// What can happen to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Event {
+pub(super) enum Event {
     /// The owner asks for a connection.
     Connect,
     /// A first command asks for a connection.
@@ -151,7 +151,7 @@ impl Event {
 
 /// How long to wait before the next dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pace {
+pub(super) enum Pace {
     /// Nobody listens, so a dial costs next to nothing: knock often, be back at once.
     Knock,
     /// The dial was accepted and then failed: exponential, full jitter.
@@ -179,7 +179,7 @@ impl Pace {
 
 /// What must be done, in this order, before the next event is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
+pub(super) enum Effect {
     /// Start a dial.
     Dial {
         /// Its epoch.
@@ -214,7 +214,7 @@ pub enum Effect {
 }
 
 /// The whole table. What is not in it changes nothing.
-pub fn next(state: State, event: Event) -> (State, Vec<Effect>) {
+pub(super) fn next(state: State, event: Event) -> (State, Vec<Effect>) {
     use State::{Backoff, Closed, Connecting, Handshaking, Idle, Ready};
     match (state, event) {
         (s, e) if e.epoch().is_some_and(|epoch| epoch != s.epoch()) => (s, vec![]),

@@ -7,6 +7,7 @@ use crate::model::{ConnectionState, Role};
 /// One connection at one moment. Watch it through [`super::Owner::watch`]: the present value
 /// is always there, and no change is missed for ever.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Status {
     /// Which connection.
     pub role: Role,
@@ -45,6 +46,7 @@ impl Status {
 
 /// A stretch without a ready connection, from losing it to having it again.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Outage {
     /// Which connection.
     pub role: Role,

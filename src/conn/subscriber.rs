@@ -1,5 +1,6 @@
 //! The server's second connection: subscriptions in, messages out.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -123,7 +124,14 @@ impl Subscriber {
     }
 }
 
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
 /// What the subscriber hears, in the order of the socket, over all channels.
+#[derive(Debug)]
 pub struct Messages {
     messages: mpsc::Receiver<Message>,
     status: watch::Receiver<Status>,

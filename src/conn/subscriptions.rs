@@ -31,6 +31,7 @@ const CHUNK: usize = 512;
 
 /// A message as Redis handed it out.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Message {
     /// The subscription it came by: one message comes once for each that matches it.
     pub subscription: Subscription,

@@ -18,10 +18,10 @@ use super::heartbeat;
 use super::line::{Handle, Line, Part, Request};
 use super::outages::Outages;
 use super::state::{Effect, Epoch, Event, State, next};
-use super::status::Status;
+use super::status::{Outage, Status};
 use crate::model::{ConnectFailure, ConnectionState, SocketClose};
 use crate::telemetry::events::connection::{
-    ConnectionChanged, ConnectionLost, ConnectionReady, DialFailed, InitialState,
+    ConnectionChanged, ConnectionLost, ConnectionReady, DialFailed, InitialState, OutageEnded,
 };
 
 /// How long a connection must stay ready before the backoff starts afresh: five times the
@@ -148,28 +148,33 @@ impl Supervisor {
     }
 
     fn tell(&mut self, from: ConnectionState, to: ConnectionState, reason: Option<&'static str>) {
+        use ConnectionState::{Backoff, Closed, Ready};
         let (role, generation) = (self.line.role, self.state.epoch());
         ConnectionChanged { role, from, to, generation, reason }.emit();
-        let refused = self.line.refused.load(Ordering::Relaxed);
-        let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
-        if to == ConnectionState::Ready {
+        let attempts = self.attempts;
+        if to == Ready {
             ConnectionReady { role, generation, elapsed: self.dialled.elapsed() }.emit();
-            outages.end(role, self.attempts, refused);
-            self.attempts = 0;
             self.logged.clear();
-        } else if from == ConnectionState::Ready && to == ConnectionState::Backoff {
-            outages.begin(role, reason.unwrap_or("other"));
-        } else if to == ConnectionState::Closed {
-            outages.forget(role);
+        }
+        if to == Ready || to == Closed {
             self.attempts = 0;
         }
-        outages.going_on(role, self.attempts, refused);
-        drop(outages);
+        let mut ended = None;
         self.line.status.send_modify(|status| {
-            // One step: whoever finds no handle finds the state that says why.
-            if from == ConnectionState::Ready {
+            // One step: whoever finds no handle finds the state that says why, and is counted to
+            // the outage that goes with it.
+            if from == Ready {
                 self.line.handle.store(None);
             }
+            let refused = self.line.refused.load(Ordering::Relaxed);
+            let mut outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
+            match (from, to) {
+                (_, Ready) => ended = outages.end(role, attempts, refused),
+                (Ready, Backoff) => outages.begin(role, reason.unwrap_or("other")),
+                (_, Closed) => outages.forget(role),
+                _ => {}
+            }
+            outages.going_on(role, self.attempts, refused);
             status.state = to;
             status.since = SystemTime::now();
             status.entered = Instant::now();
@@ -177,6 +182,9 @@ impl Supervisor {
             status.attempts = self.attempts;
             status.last_reason = reason.or(status.last_reason);
         });
+        if let Some(Outage { duration, reason, attempts, refused, .. }) = ended {
+            OutageEnded { role, duration, reason, attempts, refused }.emit();
+        }
     }
 
     fn dial_failed(&mut self, generation: Epoch, error: &DialError) {

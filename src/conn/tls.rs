@@ -11,11 +11,26 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 /// How a connection is encrypted. The server's name is always verified.
+///
+/// `rediss://` in [`Options::from_url`](super::Options::from_url) trusts the system's
+/// authorities. To trust one of your own, or to show a certificate:
+///
+/// ```no_run
+/// use std::path::Path;
+/// use trunkline::conn::{Options, Tls};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut options = Options::from_url("redis://redis.internal:6380", "shop", "checkout")?;
+/// options.tls = Some(Tls::new(Some(Path::new("authority.pem")), None)?);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<ClientConfig>);
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// A file could not be read as PEM.
     #[error("{path}: {problem}")]

@@ -66,8 +66,7 @@ impl Fanout {
             }
         };
         let span = deliver_span(publish.context);
-        let clients =
-            span.in_scope(|| self.hub.dispatch(&subscription, &name, &mut publish.notification));
+        let clients = span.in_scope(|| self.hub.dispatch(&subscription, &mut publish.notification));
         span.delivered(clients.unwrap_or_default());
         publish.came_by.push(subscription);
         self.last = Some(publish);
@@ -93,9 +92,13 @@ fn decode(
 
 impl Publish {
     /// Whether a message is another copy of this PUBLISH. Copies come one after another, each
-    /// by a subscription of its own; the same subscription again means a new PUBLISH.
+    /// by a subscription of its own, and the one of the channel itself comes before those of
+    /// prefixes; the same subscription again means a new PUBLISH.
     fn copied(&self, subscription: &Subscription, channel: &str, payload: &Bytes) -> bool {
-        self.channel == channel && !self.came_by.contains(subscription) && self.payload == *payload
+        matches!(subscription, Subscription::Prefix(_))
+            && self.channel == channel
+            && !self.came_by.contains(subscription)
+            && self.payload == *payload
     }
 }
 
@@ -106,14 +109,13 @@ mod tests {
     use crate::model::Transport;
     use bytes::Buf;
     use std::task::{Context, Poll};
-    use tokio_util::sync::CancellationToken;
 
     fn house() -> (Fanout, Hub) {
         let hub = Hub::new(Limits::new(Bounds { messages: 9, bytes: 9_999 }), |_| {});
         (Fanout::new(hub.clone()), hub)
     }
     fn listen(hub: &Hub, text: &str) -> Client {
-        let mut client = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
+        let mut client = hub.join(Transport::Sse).unwrap();
         let wanted = client.want(&[Subscription::parse(text).unwrap()]).unwrap();
         client.hear(&wanted);
         client

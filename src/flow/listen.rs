@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use tokio_util::sync::CancellationToken;
 
 use crate::conn;
 use crate::hub::{Client, Hub, Limits, Refusal};
@@ -52,6 +51,17 @@ pub enum ListenError {
     Redis(conn::Error),
 }
 
+/// What Redis said to the subscriptions of a client.
+#[derive(Debug, Default)]
+pub struct Verdicts {
+    /// These it hears from now on.
+    pub confirmed: Vec<Subscription>,
+    /// These the ACL refuses.
+    pub denied: Vec<Subscription>,
+    /// For these there was no answer in time, or nobody to ask: why the first one failed.
+    pub failed: Option<(Vec<Subscription>, conn::Error)>,
+}
+
 /// Lets clients in. Clones are the same.
 #[derive(Clone)]
 pub struct Listen {
@@ -81,28 +91,44 @@ impl Listen {
         &self,
         transport: Transport,
         subscriptions: &[Subscription],
-        cut: CancellationToken,
     ) -> Result<Client, ListenError> {
-        let mut client = self.hub.join(transport, cut)?;
+        let mut client = self.hub.join(transport)?;
         let wanted = client.want(subscriptions)?;
-        let asked = wanted.iter().map(|wanted| self.upstream.subscribe(wanted, self.deadline));
-        let (mut denied, mut failed) = (Vec::new(), None);
-        for (subscription, answer) in wanted.iter().zip(join_all(asked).await) {
-            match answer {
-                Ok(()) => {}
-                Err(conn::Error::Server { code: conn::Code::Noperm, .. }) => {
-                    denied.push(subscription.clone());
-                }
-                Err(error) => failed = Some(error),
-            }
-        }
+        let Verdicts { confirmed, denied, failed } = self.confirm(wanted).await;
         match failed {
             _ if !denied.is_empty() => Err(ListenError::Denied(denied)),
-            Some(error) => Err(ListenError::Redis(error)),
+            Some((_, error)) => Err(ListenError::Redis(error)),
             None => {
-                client.hear(&wanted);
+                client.hear(&confirmed);
                 Ok(client)
             }
+        }
+    }
+
+    /// Waits until Redis has answered for each of these, at most for the deadline. They are a
+    /// client's by [`Client::want`]; what is not confirmed it should forget.
+    pub fn confirm(
+        &self,
+        wanted: Vec<Subscription>,
+    ) -> impl Future<Output = Verdicts> + Send + use<> {
+        let (upstream, deadline) = (Arc::clone(&self.upstream), self.deadline);
+        async move {
+            let asked = wanted.iter().map(|wanted| upstream.subscribe(wanted, deadline));
+            let answers = join_all(asked).await;
+            let mut verdicts = Verdicts::default();
+            for (subscription, answer) in wanted.into_iter().zip(answers) {
+                match answer {
+                    Ok(()) => verdicts.confirmed.push(subscription),
+                    Err(conn::Error::Server { code: conn::Code::Noperm, .. }) => {
+                        verdicts.denied.push(subscription);
+                    }
+                    Err(error) => {
+                        let (failed, _) = verdicts.failed.get_or_insert((Vec::new(), error));
+                        failed.push(subscription);
+                    }
+                }
+            }
+            verdicts
         }
     }
 

@@ -1,10 +1,9 @@
 //! What Redis refuses after a reconnect although it was confirmed before: its clients are told.
 
-use serde_json::json;
 use tokio::sync::watch;
 
 use crate::conn::Subscriber;
-use crate::hub::{Frame, Hub, sse_event};
+use crate::hub::{Frame, Hub, sse_event, ws_message};
 use crate::model::{Problem, ProblemKind, Subscription, Transport};
 
 /// Tells the clients of every subscription that leaves the desired set against their will,
@@ -27,7 +26,7 @@ fn told(subscription: &Subscription, transport: Transport) -> Frame {
     let bytes = match transport {
         // Not `error`: an EventSource keeps that name for its own troubles.
         Transport::Sse => sse_event("problem", &problem.to_json()),
-        Transport::Ws => json!({ "error": problem }).to_string().into_bytes().into(),
+        Transport::Ws => ws_message("error", &problem.to_json()),
     };
     Frame::announcement(bytes)
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use crate::model::{Problem, ProblemKind};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
+
+use crate::model::{Problem, ProblemKind};
 
 /// For the whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,5 +1,5 @@
-//! The doors: HTTP in, server-sent events out, and the admin listener. The only place with
-//! hyper. Every error is a [`problem`]; `docs/http.md` is the outside view.
+//! The doors: HTTP in, server-sent events and WebSockets out, and the admin listener. The only
+//! place with hyper. Every error is a [`problem`]; `docs/http.md` is the outside view.
 
 pub mod access;
 pub mod admin;
@@ -8,13 +8,17 @@ pub mod client;
 pub mod problem;
 pub mod public;
 pub mod serve;
+pub mod session;
 pub mod sse;
+pub mod ws;
 
 mod chains;
 mod events;
 mod intake;
 mod page;
+mod plug;
 mod route;
+mod subscribe;
 
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use super::body::Body;
 use super::problem::method_not_allowed;
 use super::route::{Route, route};
 use super::serve::{Answer, Connection, catch_panic};
-use super::{chains, events, page, sse};
+use super::{chains, events, page, sse, ws};
 use crate::flow::chains::Chains;
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
@@ -40,7 +40,7 @@ pub struct Public {
     pub listen: Listen,
     /// The longest event or notification, in bytes.
     pub max_payload: usize,
-    /// How often an idle stream carries a comment.
+    /// How often an idle stream carries a comment, and a WebSocket a ping.
     pub heartbeat: Duration,
 }
 
@@ -77,7 +77,7 @@ impl Public {
             Ok(admission) => admission,
             Err(problem) => return problem.into_response(),
         };
-        let passed = self.pass(parts, route, body, connection, context).await;
+        let passed = self.pass(parts, route, body, context).await;
         let mut response = passed.unwrap_or_else(Problem::into_response);
         if let Admission::CrossOrigin(origin) = admission {
             let headers = response.headers_mut();
@@ -93,7 +93,6 @@ impl Public {
         parts: &Parts,
         route: Route<'_>,
         body: Incoming,
-        connection: &Connection,
         context: Option<TraceContext>,
     ) -> Result<Response<Body>, Problem> {
         let (endpoint, id) = match route {
@@ -116,8 +115,9 @@ impl Public {
             }
             Endpoint::Stream => {
                 let query = parts.uri.query().unwrap_or_default();
-                sse::open(&self.listen, self.heartbeat, query, connection.cut.clone()).await
+                sse::open(&self.listen, self.heartbeat, query).await
             }
+            Endpoint::WebSocket => ws::open(&self.listen, self.heartbeat, parts),
             Endpoint::ListChains => chains::list(chains).await,
             Endpoint::GetChain => chains::get(chains, id).await,
             Endpoint::PutChain => chains::put(chains, id, parts, body).await,

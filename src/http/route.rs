@@ -17,18 +17,20 @@ pub(super) enum Route<'a> {
     NotFound,
 }
 
-/// Finds the door. `HEAD` goes where `GET` goes, but not to a stream, which would never end.
+/// Finds the door. `HEAD` goes where `GET` goes, but not to a stream, which would never end, and
+/// not to a WebSocket, which begins with a GET.
 pub(super) fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
     let mut allowed = Vec::new();
     let doors = Endpoint::ALL.iter().copied();
     for endpoint in doors.filter(|door| *door != Endpoint::Unmatched) {
         let Some(id) = matches(endpoint.route(), path) else { continue };
-        let is_head = *method == Method::HEAD && endpoint.method() == "GET";
-        if method.as_str() == endpoint.method() || (is_head && endpoint != Endpoint::Stream) {
+        let has_head = endpoint.method() == "GET"
+            && !matches!(endpoint, Endpoint::Stream | Endpoint::WebSocket);
+        if method.as_str() == endpoint.method() || (has_head && *method == Method::HEAD) {
             return Route::To(endpoint, id);
         }
         allowed.push(endpoint.method());
-        if endpoint.method() == "GET" && endpoint != Endpoint::Stream {
+        if has_head {
             allowed.push("HEAD");
         }
     }
@@ -94,7 +96,9 @@ mod tests {
     #[test]
     fn head_goes_where_get_goes_except_to_a_stream() {
         assert_eq!(route(&Method::HEAD, "/"), Route::To(Endpoint::Page, ""));
-        let allowed = vec!["GET", "OPTIONS"];
-        assert_eq!(route(&Method::HEAD, "/v1/stream"), Route::MethodNotAllowed(allowed));
+        for path in ["/v1/stream", "/v1/ws"] {
+            let allowed = vec!["GET", "OPTIONS"];
+            assert_eq!(route(&Method::HEAD, path), Route::MethodNotAllowed(allowed), "{path}");
+        }
     }
 }

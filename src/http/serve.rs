@@ -2,26 +2,33 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use chrono::Utc;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::http::response;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
+use super::plug::Plug;
+use super::session::Session;
 use crate::model::{Problem, ProblemKind};
 use crate::telemetry::events::http::{
     AcceptFailed, HttpConnectionOpened, HttpConnectionRefused, Listening,
@@ -38,8 +45,6 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// After this long without an acknowledgement of what was sent the kernel gives a peer up, also
 /// one that keeps its window shut.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a slow client's socket may still take its goodbye.
-const CUT_GRACE: Duration = Duration::from_secs(1);
 /// When no descriptor is left, accepting again at once would only fail again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -67,8 +72,6 @@ impl Door {
 pub struct Connection {
     /// Our end.
     pub local: SocketAddr,
-    /// Cancelled, it ends the connection after a short grace even if the peer takes nothing.
-    pub cut: CancellationToken,
 }
 
 /// Answers requests.
@@ -116,7 +119,6 @@ impl Listener {
         drain: Duration,
     ) -> usize {
         let Self { door, socket, max_connections } = self;
-        let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -135,12 +137,12 @@ impl Listener {
                 Ok((stream, _)) => {
                     // A socket that died since it was accepted has no address, and no request.
                     let Ok(local) = prepare(&stream) else { continue };
-                    let connection = Connection { local, cut: CancellationToken::new() };
+                    let connection = Connection { local };
                     let answer = Arc::clone(&answer);
-                    let watcher = graceful.watcher();
+                    let stop = stop.clone();
                     let opened = (door == Door::Public).then(HttpConnectionOpened::emit);
                     connections.spawn(async move {
-                        converse(stream, connection, answer, watcher).await;
+                        converse(stream, connection, answer, stop).await;
                         drop(opened);
                     });
                 }
@@ -152,42 +154,110 @@ impl Listener {
             }
         }
         drop(socket);
-        let in_time = tokio::time::timeout(drain, graceful.shutdown()).await.is_ok();
-        // Those that have ended meanwhile are still in the set.
+        let finished = async {
+            while let Some(ended) = connections.join_next().await {
+                report(ended);
+            }
+        };
+        // Whoever is not finished by then counts as left.
+        let _ = tokio::time::timeout(drain, finished).await;
         while let Some(ended) = connections.try_join_next() {
             report(ended);
         }
-        let left = if in_time { 0 } else { connections.len() };
+        let left = connections.len();
         connections.shutdown().await;
         left
     }
 }
 
-/// One connection, from its first request to its end.
+/// One connection, from its first request to its end. How it ends is nobody's business here: a
+/// request that was answered was counted by its door, a client that listened by its guard.
 async fn converse(
     stream: TcpStream,
     connection: Connection,
     answer: Arc<impl Answer>,
-    watcher: Watcher,
+    stop: CancellationToken,
 ) {
-    let (answer, connection) = (&*answer, &connection);
-    let service = service_fn(|request| async move {
-        Ok::<_, Infallible>(answer.answer(request, connection).await)
+    // In a box, so that a session does not keep for hours the room that HTTP needed.
+    let http = Box::pin(speak_http(stream, &connection, &*answer, stop));
+    if let Some(Taken { stream, early, head, session }) = http.await {
+        session.run(stream, head, early).await;
+    }
+}
+
+/// A socket that HTTP has left to a session.
+struct Taken {
+    stream: TcpStream,
+    early: Bytes,
+    head: Bytes,
+    session: Session,
+}
+
+/// Answers requests until the peer has left, or until one of them begins a session.
+async fn speak_http(
+    stream: TcpStream,
+    connection: &Connection,
+    answer: &impl Answer,
+    stop: CancellationToken,
+) -> Option<Taken> {
+    let (begun, clogged) = (Mutex::new(None), AtomicBool::new(false));
+    let service = service_fn(|request| {
+        let begun = &begun;
+        Box::pin(async move {
+            let (head, body) = answer.answer(request, connection).await.into_parts();
+            match body {
+                Body::Session(session) => {
+                    *lock(begun) = Some((head, session));
+                    // HTTP has nothing to write, and is left as soon as this is seen.
+                    pending().await
+                }
+                body => Ok::<_, Infallible>(Response::from_parts(head, body)),
+            }
+        })
     });
-    let http = http1::Builder::new()
+    let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(WRITE_BUFFER)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut http = pin!(watcher.watch(http));
-    // How a connection ends is nobody's business here: a request that was answered was counted
-    // by its door, a client that listened by its guard.
-    tokio::select! {
-        _ = &mut http => {}
-        () = connection.cut.cancelled() => {
-            let _ = tokio::time::timeout(CUT_GRACE, http).await;
+        .serve_connection(Plug { io: TokioIo::new(stream), clogged: &clogged }, service);
+    let (mut stopped, mut stopping) = (pin!(stop.cancelled()), false);
+    let (head, session) = poll_fn(|cx| {
+        if !stopping && stopped.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        if http.poll_without_shutdown(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        // An answer to an earlier request may still be on its way, and must not be lost.
+        match lock(&begun).take_if(|_| !clogged.load(Ordering::Relaxed)) {
+            Some(begun) => Poll::Ready(Some(begun)),
+            None => Poll::Pending,
+        }
+    })
+    .await?;
+    let Parts { io, read_buf: early, .. } = http.into_parts();
+    Some(Taken { stream: io.io.into_inner(), early, head: written(&head), session })
+}
+
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The head of an answer as it goes over the wire.
+fn written(head: &response::Parts) -> Bytes {
+    let status = head.status;
+    let reason = status.canonical_reason().unwrap_or_default();
+    let date = Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let mut bytes =
+        format!("HTTP/1.1 {} {reason}\r\ndate: {date}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &head.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.extend_from_slice(part);
         }
     }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.into()
 }
 
 /// Small answers leave at once, and a peer that is gone is found out.

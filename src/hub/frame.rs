@@ -56,13 +56,15 @@ pub struct Encoded {
     accepted_ms: Option<u64>,
     sse: Option<Bytes>,
     ws: Option<Bytes>,
+    /// Given by the hub when its first copy is handed on.
+    pub(super) number: Option<u64>,
 }
 
 impl Encoded {
     /// Encodes the CloudEvent that every client sees.
     pub fn new(notification: &Notification) -> Self {
         let accepted_ms = notification.accepted_ms;
-        Self { json: notification.to_client_json(), accepted_ms, sse: None, ws: None }
+        Self { json: notification.to_client_json(), accepted_ms, sse: None, ws: None, number: None }
     }
 
     /// The frame for one transport.
@@ -88,9 +90,24 @@ pub fn sse_event(name: &str, json: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// The text of one WebSocket message: an object with one member.
-fn ws_message(name: &str, json: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(name.len() + json.len() + 5);
+/// One message of a WebSocket server, an object with one member: a text frame, header included,
+/// whole and unmasked as a server sends it (RFC 6455, section 5.2).
+pub fn ws_message(name: &str, json: &[u8]) -> Bytes {
+    const TEXT: u8 = 0x81;
+    let length = name.len() + json.len() + 5;
+    let mut bytes = BytesMut::with_capacity(length + 10);
+    bytes.put_u8(TEXT);
+    match length {
+        0..126 => bytes.put_u8(length as u8),
+        126..65_536 => {
+            bytes.put_u8(126);
+            bytes.put_u16(length as u16);
+        }
+        _ => {
+            bytes.put_u8(127);
+            bytes.put_u64(length as u64);
+        }
+    }
     for part in [b"{\"", name.as_bytes(), b"\":", json, b"}"] {
         bytes.put_slice(part);
     }
@@ -118,11 +135,30 @@ mod tests {
     }
 
     #[test]
-    fn a_websocket_message_wraps_the_same_document() {
+    fn a_websocket_message_wraps_the_same_document_and_is_encoded_once() {
         let channel = ChannelName::parse("door").unwrap();
         let foreign = Notification::from_wire(&channel, b"7").unwrap();
-        let frame = Encoded::new(&foreign).frame(Transport::Ws);
-        let message: serde_json::Value = serde_json::from_slice(frame.bytes()).unwrap();
+        let mut encoded = Encoded::new(&foreign);
+        let (first, second) = (encoded.frame(Transport::Ws), encoded.frame(Transport::Ws));
+        assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
+        let (header, text) = first.bytes().split_at(4);
+        assert_eq!(header[..2], [0x81, 126]);
+        assert_eq!(usize::from(u16::from_be_bytes([header[2], header[3]])), text.len());
+        let message: serde_json::Value = serde_json::from_slice(text).unwrap();
         assert_eq!(message["notification"]["data"], 7);
+    }
+
+    #[test]
+    fn the_length_of_a_websocket_message_takes_as_little_room_as_it_may() {
+        for (length, header) in [
+            (125, &[0x81, 125][..]),
+            (126, &[0x81, 126, 0, 126]),
+            (65_535, &[0x81, 126, 255, 255]),
+            (65_536, &[0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let frame = ws_message("pong", &vec![b'1'; length - 9]);
+            assert_eq!(&frame[..header.len()], header);
+            assert_eq!(frame.len(), header.len() + length);
+        }
     }
 }

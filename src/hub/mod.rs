@@ -11,11 +11,9 @@ mod registry;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_util::sync::CancellationToken;
+use crate::model::{ClientClose, Subscription, Transport};
 
-use crate::model::{ChannelName, ClientClose, Subscription, Transport};
-
-pub use frame::{Encoded, Frame, sse_event};
+pub use frame::{Encoded, Frame, sse_event, ws_message};
 pub use outbox::{Batch, Bounds, Outbox, Taken};
 use registry::{ClientId, Registry};
 
@@ -75,6 +73,7 @@ struct State {
     registry: Registry,
     clients: BTreeMap<ClientId, Arc<Outbox>>,
     arrivals: ClientId,
+    dispatched: u64,
     closed: bool,
     announced: Option<Frame>,
 }
@@ -86,32 +85,38 @@ impl Hub {
         Self(Arc::new(Inner { limits, unwanted: Box::new(unwanted), state: Mutex::default() }))
     }
 
-    /// Admits a client, with no subscription yet. `cut` is cancelled when the client is closed
-    /// as slow: its socket no longer takes anything and must be ended from outside.
-    pub fn join(&self, transport: Transport, cut: CancellationToken) -> Result<Client, Refusal> {
+    /// Admits a client, with no subscription yet.
+    pub fn join(&self, transport: Transport) -> Result<Client, Refusal> {
         let mut state = self.0.lock();
         if state.closed {
             return Err(Refusal::Draining);
         }
         state.arrivals += 1;
         let id = state.arrivals;
-        let outbox = Outbox::new(transport, self.0.limits.outbox, cut);
+        let outbox = Outbox::new(transport, self.0.limits.outbox);
         state.clients.insert(id, Arc::clone(&outbox));
         Ok(Client { hub: self.clone(), id, outbox, subscriptions: HashSet::new() })
     }
 
     /// Hands a notification that Redis sent for the subscription `came_by` to those it is for.
-    /// Says how many took it; `None` when nobody hears that subscription.
-    pub fn dispatch(
-        &self,
-        came_by: &Subscription,
-        channel: &ChannelName,
-        notification: &mut Encoded,
-    ) -> Option<u64> {
-        let state = self.0.lock();
-        let audience = state.registry.audience(came_by, channel)?;
-        let push = |outbox: &Arc<Outbox>| outbox.push(notification.frame(outbox.transport()));
-        Some(audience.map(push).count() as u64)
+    /// Says for how many it was news; `None` when nobody hears that subscription.
+    ///
+    /// Redis sends one copy for each subscription of ours that matches, one after another, and
+    /// `notification` is the same for all of them. A client takes the first copy that comes by
+    /// a subscription it hears at that moment, so whatever it subscribes to or leaves between
+    /// two copies, it hears the notification once.
+    pub fn dispatch(&self, came_by: &Subscription, notification: &mut Encoded) -> Option<u64> {
+        let mut state = self.0.lock();
+        let number = *notification.number.get_or_insert_with(|| {
+            state.dispatched += 1;
+            state.dispatched
+        });
+        let mut news = 0;
+        for outbox in state.registry.audience(came_by)? {
+            let frame = || notification.frame(outbox.transport());
+            news += u64::from(outbox.push_once(number, frame));
+        }
+        Some(news)
     }
 
     /// Tells every client that listens by server-sent events something about this server, and
@@ -173,7 +178,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Wants these too, all or none; what it has already is left out. They must be confirmed
+    /// Wants these too, all or none; what it hears already is left out. They must be confirmed
     /// by Redis next, and then heard. Returns what Redis has to confirm.
     pub fn want(&mut self, wanted: &[Subscription]) -> Result<Vec<Subscription>, Refusal> {
         let limits = &self.hub.0.limits;
@@ -186,16 +191,42 @@ impl Client {
                 return Err(Refusal::TooManySubscriptions { limit: limits.subscriptions });
             }
         }
-        self.hub.0.lock().registry.want(&fresh, limits.prefixes)?;
-        self.subscriptions.extend(fresh.iter().cloned());
-        Ok(fresh)
+        let mut state = self.hub.0.lock();
+        state.registry.want(&fresh, limits.prefixes)?;
+        // What Redis refused meanwhile is had and not heard: it may be allowed again.
+        let again = wanted.iter().filter(|it| self.subscriptions.contains(*it));
+        let again = again.filter(|it| !state.registry.hears(self.id, it)).cloned();
+        let unheard = fresh.iter().cloned().chain(again).collect();
+        drop(state);
+        self.subscriptions.extend(fresh);
+        Ok(unheard)
     }
 
-    /// Hears these from now on: Redis has confirmed them.
+    /// Hears these from now on: Redis has confirmed them. The first call, be it with nothing,
+    /// makes it count as connected.
     pub fn hear(&self, confirmed: &[Subscription]) {
         let mut state = self.hub.0.lock();
         self.outbox.open();
         state.registry.hear(self.id, &self.outbox, confirmed);
+    }
+
+    /// The same, with a word that comes before their first notification.
+    pub fn hear_after(&self, word: Frame, confirmed: &[Subscription]) {
+        let mut state = self.hub.0.lock();
+        self.outbox.push(word);
+        state.registry.hear(self.id, &self.outbox, confirmed);
+    }
+
+    /// Wants these no longer, with a word that comes after their last notification. What it
+    /// does not have is passed over.
+    pub fn forget(&mut self, unwanted: &[Subscription], word: Frame) {
+        let had = unwanted.iter().filter(|it| self.subscriptions.remove(*it)).cloned();
+        let had: Vec<_> = had.collect();
+        let mut state = self.hub.0.lock();
+        for orphaned in state.registry.forget(self.id, &had) {
+            (self.hub.0.unwanted)(orphaned);
+        }
+        self.outbox.push(word);
     }
 
     /// What waits for this client.

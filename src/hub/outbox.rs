@@ -11,12 +11,10 @@ use std::io::IoSlice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Buf;
-use tokio_util::sync::CancellationToken;
-
 use super::frame::Frame;
 use crate::model::{ClientClose, Transport};
 use crate::telemetry::events::client::{ClientJoined, Enqueued};
+use bytes::Buf;
 
 /// Frames in one batch: hyper hands at most 64 slices to one `writev`, and the chunk's own
 /// framing takes some.
@@ -39,9 +37,6 @@ pub struct Outbox {
     transport: Transport,
     bounds: Bounds,
     state: Mutex<State>,
-    /// Cancelled when the client is found slow: its socket no longer takes anything, so
-    /// asking the stream to end would wait for ever.
-    cut: CancellationToken,
 }
 
 #[derive(Default)]
@@ -52,6 +47,8 @@ struct State {
     bytes: usize,
     closed: Option<ClientClose>,
     reader: Option<Waker>,
+    /// The number of the notification that was pushed last.
+    last: Option<u64>,
 }
 
 struct Waiting {
@@ -69,9 +66,9 @@ pub enum Taken {
 }
 
 impl Outbox {
-    /// An empty outbox. `cut` is cancelled when the client is closed as slow.
-    pub fn new(transport: Transport, bounds: Bounds, cut: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { transport, bounds, state: Mutex::default(), cut })
+    /// An empty outbox.
+    pub fn new(transport: Transport, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { transport, bounds, state: Mutex::default() })
     }
 
     /// How the client listens.
@@ -87,10 +84,23 @@ impl Outbox {
         }
     }
 
+    /// Puts a notification last, unless a copy of it came already. Says whether it was the first.
+    pub(super) fn push_once(&self, number: u64, frame: impl FnOnce() -> Frame) -> bool {
+        let mut state = self.lock();
+        let first = state.last.replace(number) != Some(number);
+        if first {
+            self.enter(state, frame());
+        }
+        first
+    }
+
     /// Puts a frame last. A client that has no room is closed as slow, and what waited for
     /// it is dropped. Before it listens and after it was closed nothing enters.
     pub fn push(&self, frame: Frame) {
-        let mut state = self.lock();
+        self.enter(self.lock(), frame);
+    }
+
+    fn enter(&self, mut state: MutexGuard<'_, State>, frame: Frame) {
         let Some(presence) = state.presence.as_ref().filter(|_| state.closed.is_none()) else {
             return;
         };
@@ -102,7 +112,6 @@ impl Outbox {
         state.waiting.push_back(Waiting { frame, account });
         if !fits {
             end(&mut state, ClientClose::Slow);
-            self.cut.cancel();
         }
         wake(state);
     }
@@ -134,10 +143,7 @@ impl Outbox {
             return match state.closed {
                 Some(reason) => Poll::Ready(Taken::Closed(reason)),
                 None => {
-                    match &mut state.reader {
-                        Some(reader) => reader.clone_from(cx.waker()),
-                        none => *none = Some(cx.waker().clone()),
-                    }
+                    state.wake_later(cx);
                     Poll::Pending
                 }
             };
@@ -149,14 +155,44 @@ impl Outbox {
             room
         });
         let taken = taken.count();
-        let frames = state.waiting.drain(..taken).collect();
+        // An idle client keeps no room for messages: usually all of it goes with the batch.
+        let rest = state.waiting.split_off(taken);
+        let frames = std::mem::replace(&mut state.waiting, rest);
         state.bytes -= remaining;
-        Poll::Ready(Taken::Batch(Batch { frames, remaining }))
+        Poll::Ready(Taken::Batch(Batch { frames, remaining, begun: false }))
+    }
+
+    /// For a transport that cannot write what it has taken: ready when nobody will ask for the
+    /// rest of it, because the client was closed for another reason than shutdown.
+    pub fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<ClientClose> {
+        let mut state = self.lock();
+        match state.closed {
+            Some(reason) if reason != ClientClose::Shutdown => Poll::Ready(reason),
+            _ => {
+                state.wake_later(cx);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Whether more than half of the bound waits. Then whoever answers this client's requests
+    /// had better not read the next, since its own answers could be what closes it as slow.
+    pub fn is_crowded(&self) -> bool {
+        self.lock().waiting.len() > self.bounds.messages / 2
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every section under this lock leaves the state whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn wake_later(&mut self, cx: &mut Context<'_>) {
+        match &mut self.reader {
+            Some(reader) => reader.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
     }
 }
 
@@ -182,9 +218,27 @@ fn wake(mut state: MutexGuard<'_, State>) {
 
 /// Frames on their way into the socket, as one buffer. A frame counts as delivered when its
 /// last byte was taken; what is left when the batch is dropped counts as dropped.
+#[derive(Default)]
 pub struct Batch {
     frames: VecDeque<Waiting>,
     remaining: usize,
+    /// Whether a part of the first frame was taken.
+    begun: bool,
+}
+
+impl Batch {
+    /// One frame alone.
+    pub fn of(frame: Frame) -> Self {
+        let remaining = frame.bytes().len();
+        Self { frames: [Waiting { frame, account: None }].into(), remaining, begun: false }
+    }
+
+    /// Drops every frame of which nothing was taken. What is left of one that was begun has to
+    /// follow, or the peer could not read whatever comes after it.
+    pub fn keep_begun(&mut self) {
+        self.frames.truncate(usize::from(self.begun));
+        self.remaining = self.frames.front().map_or(0, |front| front.frame.bytes().len());
+    }
 }
 
 impl Buf for Batch {
@@ -207,11 +261,13 @@ impl Buf for Batch {
         while let Some(mut front) = self.frames.pop_front() {
             let length = front.frame.bytes().len();
             if count < length {
+                self.begun |= count > 0;
                 front.frame.advance(count);
                 self.frames.push_front(front);
                 return;
             }
             count -= length;
+            self.begun = false;
             if let Some(account) = front.account {
                 account.delivered(front.frame.accepted_ms());
             }

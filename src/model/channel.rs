@@ -12,7 +12,8 @@ const RULE: &str = "use letters, digits, `_`, `:` and `-`, in parts separated by
 
 /// The name of a notification channel: `[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*`, at most
 /// [`MAX_CHANNEL_BYTES`] long. It never holds a character that Redis reads as a pattern.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "bridge", derive(serde::Serialize))]
 pub struct ChannelName(String);
 
 impl ChannelName {

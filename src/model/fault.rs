@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// One thing that is wrong, at one place. Input is answered with all of its faults at once.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "bridge", derive(serde::Serialize))]
 pub struct Fault {
     /// Where: a JSON path such as `$.nodes[1].when`, or the name of a field, header or setting.
     pub path: String,

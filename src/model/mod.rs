@@ -3,22 +3,34 @@
 pub mod label;
 
 mod channel;
+#[cfg(feature = "bridge")]
 mod event;
 mod fault;
+#[cfg(feature = "bridge")]
 mod notification;
+#[cfg(feature = "bridge")]
 mod problem;
+mod redis_endpoint;
 mod secret;
+#[cfg(feature = "bridge")]
 mod time;
+#[cfg(feature = "bridge")]
 mod traceparent;
 
 pub use channel::{ChannelName, MAX_CHANNEL_BYTES, Subscription};
+#[cfg(feature = "bridge")]
 pub use event::{Event, MAX_BATCH_EVENTS, MAX_ID_BYTES};
 pub use fault::Fault;
 pub use label::*;
+#[cfg(feature = "bridge")]
 pub use notification::{
     DecodeError, FOREIGN_SOURCE, FOREIGN_TYPE, Notification, Origin, chain_notification_id,
 };
+#[cfg(feature = "bridge")]
 pub use problem::{Problem, ProblemKind};
+pub use redis_endpoint::{ClientCertificate, DEFAULT_PORT, RedisEndpoint, Target, TlsOptions};
 pub use secret::Secret;
+#[cfg(feature = "bridge")]
 pub use time::{rfc3339, rfc3339_now, unix_ms};
+#[cfg(feature = "bridge")]
 pub use traceparent::is_traceparent;

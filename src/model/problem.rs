@@ -58,6 +58,8 @@ kinds! {
     UnsupportedMediaType = "unsupported-media-type" 415, "Unsupported media type";
     /// The request names a host that this server is not.
     MisdirectedHost = "misdirected-host" 421, "Misdirected request";
+    /// This path is for a WebSocket, and the request does not begin one.
+    UpgradeRequired = "upgrade-required" 426, "Upgrade required";
     /// A bug.
     Internal = "internal" 500, "Internal error";
     /// Redis cannot be reached; nothing was sent and nothing is kept.

@@ -5,7 +5,7 @@
 //! is an integer would read `1` in one Prometheus major version and `1.0` in the next, so
 //! the boundaries an alert or a panel names are fractions.
 
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Gauge, Histogram, KeyName, SharedString};
 
 use super::family::{Family, LabelSet};
 use crate::model::*;
@@ -65,11 +65,39 @@ pub struct Definition {
 }
 
 impl Definition {
+    /// Whether it tells of connections to Redis and what goes over them: that part of the
+    /// catalogue is what a service of one's own exports.
+    pub fn is_of_connection(&self) -> bool {
+        let parts = ["redis", "publish", "subscriber", "subscriptions", "probe", "fleet", "task"];
+        let part = self.name.split('_').nth(1);
+        part.is_some_and(|part| parts.contains(&part))
+    }
+
     /// Registers the series this component exports from the first scrape on.
-    pub(super) fn seed(&self, component: Component) {
+    fn seed(&self, component: Component) {
         if self.from_start && self.scope.includes(component) {
             (self.seed)(component);
         }
+    }
+}
+
+/// Describes metrics to the installed recorder, and gives those which `component` exports from
+/// the first scrape on their zeros.
+pub fn describe(component: Component, wanted: impl Fn(&Definition) -> bool) {
+    let wanted = || ALL.iter().filter(|metric| wanted(metric));
+    metrics::with_recorder(|recorder| {
+        for metric in wanted().filter(|metric| metric.scope.includes(component)) {
+            let (name, help) =
+                (KeyName::from_const_str(metric.name), SharedString::from(metric.help));
+            match metric.kind {
+                Kind::Counter => recorder.describe_counter(name, None, help),
+                Kind::Gauge => recorder.describe_gauge(name, None, help),
+                Kind::Histogram => recorder.describe_histogram(name, None, help),
+            }
+        }
+    });
+    for metric in wanted() {
+        metric.seed(component);
     }
 }
 

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{KeyName, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::runtime::Handle;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::catalogue::{ALL, BUILD_INFO, Kind};
+use super::catalogue::{self, BUILD_INFO};
 use super::histogram::{Histograms, Sorting};
 use super::log;
 use super::page::Page;
@@ -119,20 +118,7 @@ fn install(component: Component) -> Result<(PrometheusHandle, Histograms), InitE
     let (handle, histograms) = (exporter.handle(), Histograms::default());
     let recorder = Sorting { exporter, histograms: histograms.clone() };
     metrics::set_global_recorder(recorder).map_err(|_refused| InitError::Metrics)?;
-    metrics::with_recorder(|recorder| {
-        for metric in ALL {
-            let (name, help) =
-                (KeyName::from_const_str(metric.name), SharedString::from(metric.help));
-            match metric.kind {
-                Kind::Counter => recorder.describe_counter(name, None, help),
-                Kind::Gauge => recorder.describe_gauge(name, None, help),
-                Kind::Histogram => recorder.describe_histogram(name, None, help),
-            }
-        }
-    });
-    for metric in ALL {
-        metric.seed(component);
-    }
+    catalogue::describe(component, |_| true);
     BUILD_INFO.at(Build).set(1.0);
     Ok((handle, histograms))
 }

@@ -29,9 +29,10 @@ pub fn detect_format() -> LogFormat {
     if std::io::stderr().is_terminal() { LogFormat::Text } else { LogFormat::Json }
 }
 
-/// OpenTelemetry repeats itself with every batch that fails; its losses are told by an event. Who
-/// wants to hear it all the same names it in the filter, where the last word on a target counts.
-const HUSHED: &str = "opentelemetry=off";
+/// OpenTelemetry repeats itself with every batch that fails; its losses are told by an event.
+/// tungstenite logs, when asked for everything, what clients send. Who wants to hear one of them
+/// all the same names it in the filter, where the last word on a target counts.
+const HUSHED: &str = "opentelemetry=off,tungstenite=off";
 
 pub(super) fn layer<S>(
     component: Component,

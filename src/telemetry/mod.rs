@@ -8,14 +8,22 @@
 pub mod catalogue;
 pub mod events;
 pub mod family;
+#[cfg(feature = "bridge")]
 mod histogram;
+#[cfg(feature = "bridge")]
 mod init;
 mod limit;
+#[cfg(feature = "bridge")]
 mod log;
+#[cfg(feature = "bridge")]
 mod page;
 pub mod task;
+#[cfg(feature = "bridge")]
 pub mod trace;
 
+#[cfg(feature = "bridge")]
 pub use init::{InitError, Telemetry, TelemetryOptions};
+#[cfg(feature = "bridge")]
 pub use log::detect_format;
+#[cfg(feature = "bridge")]
 pub use page::CONTENT_TYPE;

@@ -20,8 +20,9 @@ pub(crate) fn options(port: u16) -> Options {
 /// The same for any target.
 pub(crate) fn options_for(target: Target) -> Options {
     static STARTS: AtomicUsize = AtomicUsize::new(0);
-    let instance = format!("i{}", STARTS.fetch_add(1, Ordering::Relaxed));
-    Options::new(target, NAMESPACE, Component::Server, &instance)
+    let mut options = Options::new(target, NAMESPACE, Component::Server);
+    options.instance = format!("i{}", STARTS.fetch_add(1, Ordering::Relaxed));
+    options
 }
 
 /// The owner of a server's budget.

@@ -1,5 +1,7 @@
 //! When a connection is dialled and when it is closed.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::cmd;
@@ -80,6 +82,7 @@ async fn closing_at_any_moment_of_a_dial_leaves_no_socket() {
     let mut seen = std::collections::HashSet::new();
     for round in 0..80_u32 {
         owner.connect().await;
+        // Any moment: that is what is tried.
         tokio::time::sleep(Duration::from_micros(u64::from(fastrand::u32(0..=40 * round)))).await;
         seen.insert(status(&owner, Role::Subscriber).state);
         owner.close(NO_DRAIN).await;
@@ -112,15 +115,23 @@ async fn closing_while_redis_is_silent_leaves_no_socket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn close_lets_commands_in_flight_finish() {
     let redis = Redis::start();
-    let owner = ready_owner(options(redis.port())).await;
+    let proxy = Proxy::to(redis.port());
+    let owner = ready_owner(options(proxy.port())).await;
     let shared = owner.shared();
     redis.stop();
+    let sent = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&sent);
+    proxy.filter(Arc::new(move |_, piece| {
+        seen.fetch_or(piece.windows(4).any(|it| it == b"INCR"), Ordering::Relaxed);
+        piece
+    }));
     let mut increment = cmd("INCR");
     increment.arg("test:count");
     let in_flight = tokio::spawn(async move { shared.call(&increment).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    eventually("it is sent", async || sent.load(Ordering::Relaxed).then_some(()).ok_or("not yet"))
+        .await;
     let (_, ()) = tokio::join!(owner.close(Duration::from_secs(5)), async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(MOMENT).await;
         redis.cont();
     });
     in_flight.await.unwrap().expect("answered before the socket was closed");

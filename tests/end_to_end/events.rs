@@ -36,7 +36,11 @@ fn accepted(ids: &[&str]) -> Value {
 async fn an_event_is_taken_in_every_mode_and_heard() {
     let house = House::start().await;
     house.chain(echo("echo", "heard")).await;
+    let mut kitchen = echo("kitchen", "kitchen");
+    kitchen["on"]["subject"] = "Küche".into();
+    house.chain(kitchen).await;
     let mut stream = house.listen("heard").await;
+    let mut kitchen = house.listen("kitchen").await;
     let binary = [
         ("ce-specversion", "1.0"),
         ("ce-id", "b1"),
@@ -72,6 +76,9 @@ async fn an_event_is_taken_in_every_mode_and_heard() {
     bytes[1].1 = "b2";
     assert_eq!(house.post_as(&bytes, vec![0, 0xff]).await.json(), accepted(&["b2"]));
     assert_eq!(heard(&mut stream).await["data"], "AP8=");
+    // Only the binary ones have the subject, and only percent-decoded is it this one.
+    assert_eq!(heard(&mut kitchen).await["data"], json!({ "five": 5 }));
+    assert_eq!(heard(&mut kitchen).await["data"], "AP8=");
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
 //! From a caller's POST to a client's ear: real daemons, a real Redis, nothing but HTTP.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
 

@@ -32,6 +32,7 @@ pub const DOORS: &[Door] = &[
     door(Listener::Public, "DELETE", "/v1/rule-chains/a", false),
     door(Listener::Public, "GET", "/v1/rule-chains", false),
     door(Listener::Public, "GET", "/v1/stream", false),
+    door(Listener::Public, "GET", "/v1/ws", false),
     door(Listener::Public, "GET", "/", false),
     door(Listener::Admin, "GET", "/livez", false),
     door(Listener::Admin, "GET", "/readyz", false),
@@ -114,6 +115,7 @@ pub fn malformed(door: &Door, random: &mut Rng, number: u64) -> Input {
     match door.path {
         "/v1/events" => kinds.extend(EVENT),
         "/v1/stream" => kinds.extend(STREAM),
+        "/v1/ws" => kinds.extend(WEBSOCKET),
         "/v1/rule-chains/a" if !door.takes => {
             kinds.push(("no such chain", &[404], |request, random| {
                 request.target =
@@ -339,5 +341,27 @@ const STREAM: Kinds = &[
         let count = random.usize(129..2_000);
         let all: Vec<_> = (0..count).map(|number| format!("channel=c{number}")).collect();
         request.target = format!("/v1/stream?{}", all.join("&"));
+    }),
+];
+
+const WEBSOCKET: Kinds = &[
+    ("no WebSocket", &[426], |request, random| {
+        request.target += random.choice(["", "?", "?channel=a", "?channel=*"]).unwrap();
+        if random.bool() {
+            request
+                .header("Upgrade", *random.choice(&["h2c", "websockets", "", "TLS/1.0"]).unwrap());
+        }
+    }),
+    ("a handshake with a fault", &[400, 426], |request, random| {
+        let fault = random.usize(..4);
+        let spoilt = |place: usize, good: &'static str, bad: &'static str| {
+            if fault == place { bad } else { good }
+        };
+        request.header("Connection", spoilt(0, "Upgrade", "keep-alive"));
+        request.header("Upgrade", "websocket");
+        request.header("Sec-WebSocket-Version", spoilt(1, "13", "12"));
+        let key = spoilt(2, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ");
+        request.header("Sec-WebSocket-Key", key);
+        request.target += spoilt(3, "?channel=a", "?channel=a&channel=b*");
     }),
 ];

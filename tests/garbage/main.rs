@@ -1,5 +1,6 @@
 //! Whatever comes in at a door of a real server: an answer that says what is wrong, never a 5xx,
 //! never a hang, and the next caller is served.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
 
@@ -176,7 +177,9 @@ async fn a_body_that_stops_coming_is_given_up() {
     let house = House::start().await;
     let half = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
         Content-Length: 20\r\n\r\n{\"type\":";
-    let answer = exchange(house.public.address(), half.as_bytes()).await.unwrap();
-    answer.is_a_problem(&[408]).unwrap();
+    // A body has ten seconds.
+    let exchange = exchange(house.public.address(), half.as_bytes());
+    let answer = tokio::time::timeout(PATIENCE * 3, exchange).await.expect("it is given up");
+    answer.unwrap().is_a_problem(&[408]).unwrap();
     is_unharmed(&house).await;
 }

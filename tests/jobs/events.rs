@@ -10,6 +10,9 @@ use crate::support::DEADLINE;
 use crate::support::chain::{self, telling};
 use crate::support::traffic::Ears;
 
+/// More than a worker has slots: poison that kept one for good would be noticed.
+const POISONED: usize = 30;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn poison_ends_in_the_dead_letters_with_its_reason_and_stops_nobody() {
     let house = House::start().await;
@@ -24,8 +27,11 @@ async fn poison_ends_in_the_dead_letters_with_its_reason_and_stops_nobody() {
     chain::store(&house.http, &sound).await;
     let worker = house.worker().await;
 
-    let event = json!({ "type": "told.broken", "source": SOURCE, "id": "a", "data": {} });
-    assert_eq!(house.http.post("/v1/events", &event).await.status, 202);
+    let poisoned: Vec<_> = (0..POISONED).map(|number| format!("poison-{number}")).collect();
+    for id in &poisoned {
+        let event = json!({ "type": "told.broken", "source": SOURCE, "id": id, "data": {} });
+        assert_eq!(house.http.post("/v1/events", &event).await.status, 202);
+    }
     let add = |fields: &[&str]| {
         let stream = house.keys.stream();
         house.redis.cli(&[&["XADD", &stream, "*"], fields].concat());
@@ -40,17 +46,23 @@ async fn poison_ends_in_the_dead_letters_with_its_reason_and_stops_nobody() {
     house.is_drained().await;
     let dead = house.dead();
     let reasons = |reason: &str| dead.iter().filter(|(why, _)| why == reason).count();
-    assert_eq!((reasons("rule_error"), reasons("malformed"), dead.len()), (1, 3, 4), "{dead:?}");
+    let counts = (reasons("rule_error"), reasons("malformed"), dead.len());
+    assert_eq!(counts, (POISONED, 3, POISONED + 3), "{dead:?}");
     assert!(
         dead.iter().any(|(_, id)| id == "no-json") && dead.iter().any(|(_, id)| id == "no-event")
     );
-    // The event that broke one chain was told by the other.
-    let other = HashSet::from([chain_notification_id(SOURCE, "a", "sound", "tell")]);
+    // The events that broke one chain were told by the other.
+    let told = |id: &String| chain_notification_id(SOURCE, id, "sound", "tell");
+    let other: HashSet<_> = poisoned.iter().map(told).collect();
     ears.hear_all(&other, DEADLINE).await;
-    for (reason, count) in [("rule_error", 1.0), ("malformed", 3.0)] {
+    for (reason, count) in [("rule_error", POISONED as f64), ("malformed", 3.0)] {
         let died = worker.metric("trunkline_jobs_dead_total").await;
         died.label("reason", reason).settles(count).await;
     }
+    // What cannot succeed is tried once.
+    let evaluations = worker.metric("trunkline_rule_evaluations_total").await;
+    evaluations.label("outcome", "error").settles(POISONED as f64).await;
+    worker.metric("trunkline_job_retries_total").await.settles(0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,5 +1,6 @@
 //! Events in, jobs through workers that die, stand still and meet poison, notifications out:
 //! real processes.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
 

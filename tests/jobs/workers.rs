@@ -111,6 +111,7 @@ async fn a_chain_that_is_changed_is_used_by_every_worker_within_a_second() {
 
     chain::store(&house.http, &telling("told", "changed")).await;
     let changed = Instant::now();
+    // The promised second is itself what is tried: a witness would have to ask sooner.
     tokio::time::sleep_until((changed + Duration::from_secs(1)).into()).await;
     let after = house.post(400..800).await;
     ears.hear_all(&after, DEADLINE).await;
@@ -131,7 +132,7 @@ async fn a_backlog_of_a_hundred_thousand_jobs_drains() {
     let house = House::start().await;
     // Straight through the queue's own door: over HTTP it would be the server that is measured.
     let target = Target::Tcp { host: "127.0.0.1".into(), port: house.redis.port() };
-    let options = Options::new(target, "trunkline", Component::Tool, "filler");
+    let options = Options::new(target, "trunkline", Component::Tool);
     let owner = Owner::new(options, &Budget::of(Component::Tool)).unwrap();
     owner.shared().ready(DEADLINE).await.unwrap();
     let thresholds = Thresholds { warning: 200_000, critical: 400_000, recovery: 100_000 };

@@ -2,6 +2,7 @@
 //!
 //! Dashboards are written here, in Rust, with the catalogue's own names. After a change run
 //! `TRUNKLINE_WRITE=1 cargo test --test observability` and commit the JSON.
+#![cfg(feature = "bridge")]
 
 mod alerts;
 mod compose;

@@ -104,8 +104,11 @@ async fn they_may_do_no_more() {
         denied(&worker, words).await;
         denied(&server, words).await;
     }
-    let store = ChainStore::new(worker.shared(), index::Keys::new(NAMESPACE));
-    assert!(store.put("a", b"{}").await.is_err(), "a worker only reads chains");
+    // A worker may SET, and only reads chains.
+    let chains = index::Keys::new(NAMESPACE);
+    denied(&worker, &["SET", &chains.version(), "1"]).await;
+    let store = ChainStore::new(worker.shared(), chains);
+    assert!(store.put("a", b"{}").await.is_err());
 }
 
 #[tokio::test]

@@ -60,6 +60,7 @@ async fn a_small_worker_takes_over_what_a_large_one_left_in_one_go() {
 async fn a_slow_job_stays_with_the_worker_that_renews_its_lease() {
     let house = House::start();
     let diary = Diary::new(async |_| {
+        // Longer than a lease: that is what slow means.
         tokio::time::sleep(LEASE * 2).await;
         Verdict::Done
     });
@@ -274,6 +275,7 @@ async fn a_redis_that_hangs_delays_jobs_and_loses_none() {
     diary.reaches(50).await;
 
     house.redis.stop();
+    // The hang itself, longer than a lease and than it takes to give the connection up.
     tokio::time::sleep(Duration::from_secs(3)).await;
     house.redis.cont();
 

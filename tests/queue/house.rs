@@ -59,7 +59,8 @@ impl House {
         let instance = format!("i{}", self.instances.fetch_add(1, Ordering::Relaxed));
         let port = self.detour.unwrap_or_else(|| self.redis.port());
         let target = Target::Tcp { host: "127.0.0.1".into(), port };
-        let mut options = Options::new(target, NAMESPACE, component, &instance);
+        let mut options = Options::new(target, NAMESPACE, component);
+        options.instance.clone_from(&instance);
         let chains = index::Keys::new(NAMESPACE);
         options.signals = vec![self.keys.wake(&instance), chains.version()];
         if let Some((user, password)) = self.login.map(|login| login(component)) {

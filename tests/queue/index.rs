@@ -57,6 +57,7 @@ async fn a_worker_sees_a_change_within_a_second_and_nothing_is_loaded_in_vain() 
 
     // Stored again as it is: no new version, and the very same copy a while later.
     store.put(&id(0), body.as_bytes()).await.unwrap();
+    // Past the half second for which a look vouches.
     tokio::time::sleep(Duration::from_millis(600)).await;
     assert!(Arc::ptr_eq(&full, &cache.snapshot().await.unwrap()));
 }

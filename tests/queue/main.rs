@@ -1,4 +1,5 @@
 //! The job queue and the index of rule chains on a real Redis.
+#![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 #![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
 

@@ -74,7 +74,8 @@ impl Scene {
         books.balance();
         counted(&server, &books, losses).await;
         laws_hold(&server).await;
-        Survivor { server, meanwhile: books.posts[before..after].to_vec() }
+        let (meanwhile, afterwards) = books.posts[before..].split_at(after - before);
+        Survivor { server, meanwhile: meanwhile.to_vec(), afterwards: afterwards.to_vec() }
     }
 }
 
@@ -84,6 +85,8 @@ pub struct Survivor {
     pub server: Daemon,
     /// The publishes that were answered during the fault.
     pub meanwhile: Vec<Post>,
+    /// Those that were answered after it.
+    pub afterwards: Vec<Post>,
 }
 
 /// Waits until `/status` says that this connection is not ready, and returns how long it took.

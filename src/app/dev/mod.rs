@@ -230,3 +230,33 @@ async fn stop(fleet: Fleet) {
     tokio::join!(server.stop(drain::WHOLE), worker.stop(drain::WHOLE));
     drop(redis);
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A daemon of this instance, ready from the start.
+    async fn daemon(instance: String) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let body = json!({ "instance": instance }).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+            while let Ok((mut stream, _)) = listener.accept().await {
+                assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+                stream.write_all((head.clone() + &body).as_bytes()).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn another_trunkline_at_our_address_is_not_taken_for_our_own() {
+        let foreign = ready(daemon("other-1".to_owned()).await).await;
+        assert!(foreign.unwrap_err().contains("another trunkline, instance \"other-1\""));
+        ready(daemon(format!("{}-1", instance())).await).await.unwrap();
+    }
+}

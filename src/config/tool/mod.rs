@@ -10,11 +10,11 @@ use std::time::Duration;
 use clap::ArgMatches;
 use serde_json::Value as Json;
 
-use crate::model::{Component, Fault, Secret};
+use crate::model::{Component, Fault, RedisEndpoint, Secret};
 
 use super::declaration::ToolConfig;
 use super::reader::Reader;
-use super::redis_endpoint::{self, RedisEndpoint};
+use super::redis_url;
 use super::rules::authentication_is_not_built;
 use super::setting::Group;
 use super::source::{Flags, Given, Surroundings};
@@ -157,10 +157,7 @@ fn dev(matches: &ArgMatches, around: &Surroundings<'_>) -> Parsed<ToolCommand> {
             worker_admin_listen,
             insecure,
         }),
-        warnings: warned
-            .then(|| redis_endpoint::PASSWORD_ON_COMMAND_LINE.into())
-            .into_iter()
-            .collect(),
+        warnings: warned.then(|| redis_url::PASSWORD_ON_COMMAND_LINE.into()).into_iter().collect(),
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::health::{Facts, Monitor, ProbeFacts, Progress, Report, SubscriptionFacts, started};
+use crate::health::{Facts, Monitor, ProbeFacts, Progress, Report, SubscriptionFacts};
 use crate::http::admin::{Admin, Sources};
 use crate::model::{ConnectionState, Role};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 struct Desk {
     address: SocketAddr,
     ready: Arc<AtomicBool>,
+    started: Arc<AtomicBool>,
     progress: Progress,
 }
 
 impl Desk {
     fn start() -> Self {
         let nowhere = Target::Unix("/nonexistent/redis.sock".into());
-        let options = Options::new(nowhere, "test", Component::Worker, "here");
+        let options = Options::new(nowhere, "test", Component::Worker);
         let owner = Arc::new(Owner::new(options, &Budget::of(Component::Worker)).unwrap());
         let (progress, ready) = (Progress::default(), Arc::new(AtomicBool::new(false)));
         let monitor = Monitor::new({
@@ -29,17 +30,18 @@ impl Desk {
                 draining: false,
             }
         });
+        let started = Arc::new(AtomicBool::new(false));
         let sources = Sources {
             started: Box::new({
-                let owner = owner.clone();
-                move || started(&owner)
+                let started = started.clone();
+                move || started.load(Ordering::Relaxed)
             }),
             report: Box::new(move || Report::new(Component::Worker, "here", &owner)),
             metrics: Box::new(|| Box::pin(async { "up 1\n".to_owned() })),
         };
         let admin = Admin::new(Component::Worker, progress.clone(), Arc::new(monitor), sources);
         let (address, _, _) = serve(admin, 10);
-        Self { address, ready, progress }
+        Self { address, ready, started, progress }
     }
 
     async fn ask(&self, request: &str) -> Reply {
@@ -69,6 +71,15 @@ async fn liveness_is_about_loops_and_never_about_redis() {
 }
 
 #[tokio::test]
+async fn what_has_started_stays_started() {
+    let desk = Desk::start();
+    for (now, status) in [(false, 503), (true, 200), (false, 200)] {
+        desk.started.store(now, Ordering::Relaxed);
+        assert_eq!(desk.ask("GET /startupz").await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn the_status_and_the_metrics_can_be_read_and_nothing_can_be_changed() {
     let desk = Desk::start();
     let status = desk.ask("GET /status").await.json();
@@ -76,7 +87,6 @@ async fn the_status_and_the_metrics_can_be_read_and_nothing_can_be_changed() {
     let connection = &status["connections"][0];
     assert_eq!((&connection["state"], &connection["expected"]), (&"idle".into(), &1.into()));
     assert_eq!(desk.ask("GET /metrics").await.body, b"up 1\n");
-    assert_eq!(desk.ask("GET /startupz").await.status, 503);
     assert_eq!(desk.ask("POST /status").await.problem().0, 405);
     assert_eq!(desk.ask("GET /").await.problem().0, 404);
 }

@@ -99,7 +99,7 @@ impl House {
 
     fn with(outbox: Bounds, heartbeat: Duration, max_connections: usize) -> Self {
         let nowhere = Target::Unix("/nonexistent/redis.sock".into());
-        let options = Options::new(nowhere, "test", Component::Server, "here");
+        let options = Options::new(nowhere, "test", Component::Server);
         let owner = Owner::new(options, &Budget::of(Component::Server)).unwrap();
         let redis = Arc::new(Redis::default());
         let listen = Listen::new(Limits::new(outbox), redis.clone(), Duration::from_secs(1));
@@ -121,7 +121,7 @@ impl House {
         let channel = ChannelName::parse(name).unwrap();
         let notification = Notification::from_wire(&channel, data.as_bytes()).unwrap();
         let came_by = Subscription::Exact(channel.clone());
-        self.hub.dispatch(&came_by, &channel, &mut Encoded::new(&notification));
+        self.hub.dispatch(&came_by, &mut Encoded::new(&notification));
     }
 
     async fn peer(&self) -> Peer {
@@ -216,13 +216,12 @@ impl Peer {
         Reply { status, head: head.replace("\r\n", "\n"), body: vec![] }
     }
 
-    /// The next line of a stream that is not the framing of a chunk.
+    /// The next line of a stream that is not empty.
     async fn line(&mut self) -> String {
         loop {
             let mut line = String::new();
             assert_ne!(soon(self.0.read_line(&mut line)).await.unwrap(), 0, "the stream ended");
-            let is_framing = line.ends_with("\r\n");
-            if !is_framing && line != "\n" {
+            if line != "\n" {
                 return line.trim_end().to_owned();
             }
         }

@@ -59,6 +59,8 @@ endpoints! {
     PostNotifications = "POST" "/v1/notifications",
     /// Notifications out, as server-sent events.
     Stream = "GET" "/v1/stream",
+    /// The same and more, as a WebSocket.
+    WebSocket = "GET" "/v1/ws",
     /// All rule chains.
     ListChains = "GET" "/v1/rule-chains",
     /// One rule chain.

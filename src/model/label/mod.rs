@@ -56,6 +56,9 @@ macro_rules! labels {
             fn values(self) -> Vec<&'static str> { vec![self.label()] }
             $(fn legal(self, $component: $crate::model::Component) -> bool { let $this = self; $legal })?
         }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str { self.label() }
+        }
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(self.label()) }
         }

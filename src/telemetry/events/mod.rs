@@ -12,13 +12,16 @@
 //!
 //! A payload, a credential or a channel name is never part of an event.
 
+#[cfg(feature = "bridge")]
 pub mod client;
 pub mod command;
 pub mod connection;
+#[cfg(feature = "bridge")]
 pub mod http;
 pub mod job;
 pub mod process;
 pub mod publish;
+#[cfg(feature = "bridge")]
 pub mod queue;
 pub mod subscriber;
 
@@ -30,6 +33,7 @@ fn unix_seconds() -> f64 {
 }
 
 #[cfg(test)]
+#[cfg(feature = "bridge")]
 mod tests {
     use std::collections::HashMap;
     use std::sync::{Arc, Mutex};

@@ -119,8 +119,8 @@ pub fn producer_span(context: Option<TraceContext>, events: usize) -> Traced {
 
 /// One attempt at a job. `context` is the one its event was created in.
 pub fn process_span(context: Option<TraceContext>, attempt: u32) -> Traced {
-    start(context, |creation| {
-        let span = info_span!(
+    start_linked(context, || {
+        info_span!(
             parent: None,
             "process",
             otel.name = format!("process {}", Queue.label()),
@@ -132,9 +132,7 @@ pub fn process_span(context: Option<TraceContext>, attempt: u32) -> Traced {
             trunkline.job.attempt = attempt,
             error.type = Empty,
             otel.status_code = Empty,
-        );
-        link(&span, creation);
-        span
+        )
     })
 }
 
@@ -160,8 +158,8 @@ pub fn publish_span(context: Option<TraceContext>) -> Traced {
 
 /// A notification handed to all clients that want it. `context` is the one it was published in.
 pub fn deliver_span(context: Option<TraceContext>) -> Traced {
-    start(context, |creation| {
-        let span = info_span!(
+    start_linked(context, || {
+        info_span!(
             parent: None,
             "deliver",
             otel.name = format!("deliver {CHANNEL_TEMPLATE}"),
@@ -173,8 +171,18 @@ pub fn deliver_span(context: Option<TraceContext>) -> Traced {
             trunkline.delivery.count = Empty,
             error.type = Empty,
             otel.status_code = Empty,
-        );
-        link(&span, creation);
+        )
+    })
+}
+
+/// Starts the span of what is received. It stands below the span that sent it, and is linked to it
+/// as well: a backend that cuts traces at the queue still finds the way back.
+fn start_linked(creation: Option<TraceContext>, make: impl FnOnce() -> Span) -> Traced {
+    start(creation, |creation| {
+        let span = make();
+        if !creation.root {
+            span.add_link(remote(creation));
+        }
         span
     })
 }
@@ -193,12 +201,6 @@ fn start(parent: Option<TraceContext>, make: impl FnOnce(TraceContext) -> Span) 
     // Asking for its context starts the span, here and now, under the ids chosen above.
     ids::choose(context, || span.context());
     Traced { span, context: Some(context) }
-}
-
-fn link(span: &Span, creation: TraceContext) {
-    if !creation.root {
-        span.add_link(remote(creation));
-    }
 }
 
 fn remote(context: TraceContext) -> SpanContext {

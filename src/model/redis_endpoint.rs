@@ -1,38 +1,40 @@
-//! Which Redis: its URL, or the parts the environment gives instead.
+//! Which Redis, and as whom: what a URL says.
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::value::Value;
-use crate::model::Secret;
+use super::{Fault, Secret};
 
 /// The port Redis listens on unless told otherwise.
-pub(super) const DEFAULT_PORT: u16 = 6379;
+pub const DEFAULT_PORT: u16 = 6379;
 /// The longest path a Unix socket can have on Linux: `sun_path` without its final zero.
 const LONGEST_SOCKET_PATH: usize = 107;
 
 /// Where Redis listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisTarget {
+#[non_exhaustive]
+pub enum Target {
     /// A host and a port.
     Tcp {
-        /// A name, an IPv4 address, or an IPv6 address without brackets.
+        /// A name, resolved again at every dial, an IPv4 address, or an IPv6 address without brackets.
         host: String,
         /// The port.
         port: u16,
     },
-    /// The path of a Unix socket.
+    /// The path of a unix socket.
     Unix(PathBuf),
 }
 
-/// Which Redis, and as whom. `Display` gives its URL with the password as `***`.
+/// Which Redis, and as whom: what a URL such as `redis://user:password@host:6379/0`, `rediss://`
+/// (TLS) or `redis+unix:///run/redis.sock` says. `Display` gives it with the password as `***`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisEndpoint {
     /// Where it listens.
-    pub target: RedisTarget,
+    pub target: Target,
     /// How the link is encrypted; `None` is plain text.
     pub tls: Option<TlsOptions>,
     /// The ACL user; `None` is the user `default`.
@@ -63,14 +65,45 @@ pub struct ClientCertificate {
 
 impl RedisEndpoint {
     /// The server of this machine, without credentials.
-    pub(super) fn local() -> Self {
+    pub fn local() -> Self {
         Self {
-            target: RedisTarget::Tcp { host: "127.0.0.1".into(), port: DEFAULT_PORT },
+            target: Target::Tcp { host: "127.0.0.1".into(), port: DEFAULT_PORT },
             tls: None,
             username: None,
             password: None,
             db: 0,
         }
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let url = Url::parse(text.trim()).map_err(|problem| {
+            format!(
+                "is not a URL ({problem}); write redis://user:password@host:6379/0, with \
+                every character of the password beyond letters and digits percent-encoded"
+            )
+        })?;
+        if url.fragment().is_some() {
+            return Err("holds a `#`: percent-encode it as %23 if it belongs to the password; \
+                verification of certificates cannot be switched off: trust your authority \
+                instead, with --redis-tls-ca or conn::Tls"
+                .into());
+        }
+        let endpoint = match url.scheme() {
+            "redis" | "valkey" => Self::from_tcp_url(&url, false)?,
+            "rediss" | "valkeys" => Self::from_tcp_url(&url, true)?,
+            "redis+unix" | "valkey+unix" | "unix" => Self::from_unix_url(&url)?,
+            _ => {
+                return Err(
+                    "has an unknown scheme; use redis://, rediss:// (TLS) or redis+unix://".into(),
+                );
+            }
+        };
+        if endpoint.username.is_some() && endpoint.password.is_none() {
+            return Err("names a user but no password; write redis://user:password@host, or \
+                redis://:password@host for a password alone"
+                .into());
+        }
+        Ok(endpoint)
     }
 
     fn from_tcp_url(url: &Url, tls: bool) -> Result<Self, String> {
@@ -88,7 +121,7 @@ impl RedisEndpoint {
             }
         }
         Ok(Self {
-            target: RedisTarget::Tcp { host, port: url.port().unwrap_or(DEFAULT_PORT) },
+            target: Target::Tcp { host, port: url.port().unwrap_or(DEFAULT_PORT) },
             tls: tls.then(TlsOptions::default),
             username: Some(decoded(url.username())?).filter(|name| !name.is_empty()),
             password: password(decoded(url.password().unwrap_or_default())?),
@@ -113,7 +146,7 @@ impl RedisEndpoint {
                  socket can have"
             ));
         }
-        let mut endpoint = Self { target: RedisTarget::Unix(path.into()), ..Self::local() };
+        let mut endpoint = Self { target: Target::Unix(path.into()), ..Self::local() };
         for (key, value) in url.query_pairs() {
             match &*key {
                 "db" => endpoint.db = database(&value)?,
@@ -132,15 +165,6 @@ impl RedisEndpoint {
         }
         Ok(endpoint)
     }
-}
-
-/// What the operator is told about such a URL.
-pub(super) const PASSWORD_ON_COMMAND_LINE: &str = "--redis-url holds a password that every user \
-    of this machine can see (`ps`); use REDIS_URL or the configuration file";
-
-/// Whether a URL can be read and holds a password.
-pub(super) fn holds_password(text: &str) -> bool {
-    RedisEndpoint::parse(text).is_ok_and(|endpoint| endpoint.password.is_some())
 }
 
 fn decoded(text: &str) -> Result<String, String> {
@@ -163,43 +187,12 @@ fn database(text: &str) -> Result<u32, String> {
     }
 }
 
-impl Value for RedisEndpoint {
-    const FORM: &'static str = "URL";
-    const SECRET: bool = true;
+impl FromStr for RedisEndpoint {
+    type Err = Fault;
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text.trim()).map_err(|problem| {
-            format!(
-                "is not a URL ({problem}); write redis://user:password@host:6379/0, with \
-                every character of the password beyond letters and digits percent-encoded"
-            )
-        })?;
-        if url.fragment().is_some() {
-            return Err("holds a `#`: percent-encode it as %23 if it belongs to the password; \
-                verification of certificates cannot be switched off, name your authority with \
-                --redis-tls-ca"
-                .into());
-        }
-        let endpoint = match url.scheme() {
-            "redis" | "valkey" => Self::from_tcp_url(&url, false)?,
-            "rediss" | "valkeys" => Self::from_tcp_url(&url, true)?,
-            "redis+unix" | "valkey+unix" | "unix" => Self::from_unix_url(&url)?,
-            _ => {
-                return Err(
-                    "has an unknown scheme; use redis://, rediss:// (TLS) or redis+unix://".into(),
-                );
-            }
-        };
-        if endpoint.username.is_some() && endpoint.password.is_none() {
-            return Err("names a user but no password; write redis://user:password@host, or \
-                redis://:password@host for a password alone"
-                .into());
-        }
-        Ok(endpoint)
-    }
-
-    fn show(text: &str) -> String {
-        Self::parse(text).map_or("(not readable)".into(), |endpoint| endpoint.to_string())
+    /// Reads a URL. The fault's path is `url`, and it never repeats what it was given.
+    fn from_str(text: &str) -> Result<Self, Fault> {
+        Self::read(text).map_err(|message| Fault { path: "url".to_owned(), message })
     }
 }
 
@@ -207,7 +200,7 @@ impl fmt::Display for RedisEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let user = self.username.as_deref().unwrap_or_default();
         match &self.target {
-            RedisTarget::Tcp { host, port } => {
+            Target::Tcp { host, port } => {
                 f.write_str(if self.tls.is_some() { "rediss://" } else { "redis://" })?;
                 if let Some(secret) = &self.password {
                     write!(f, "{user}:{secret}@")?;
@@ -216,7 +209,7 @@ impl fmt::Display for RedisEndpoint {
                 write!(f, "{open}{host}{close}:{port}")?;
                 if self.db > 0 { write!(f, "/{}", self.db) } else { Ok(()) }
             }
-            RedisTarget::Unix(path) => {
+            Target::Unix(path) => {
                 write!(f, "redis+unix://{}?db={}", path.display(), self.db)?;
                 match &self.password {
                     Some(secret) => write!(f, "&user={user}&pass={secret}"),
@@ -233,11 +226,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(text: &str) -> RedisEndpoint {
-        RedisEndpoint::parse(text).expect(text)
+        text.parse().expect(text)
     }
 
-    fn tcp(host: &str, port: u16) -> RedisTarget {
-        RedisTarget::Tcp { host: host.into(), port }
+    fn tcp(host: &str, port: u16) -> Target {
+        Target::Tcp { host: host.into(), port }
     }
 
     #[test]
@@ -258,10 +251,10 @@ mod tests {
     #[test]
     fn a_socket_is_a_path_with_parameters() {
         let socket = read("redis+unix:///run/redis.sock?db=2&user=app&pass=%26%3F+x");
-        assert_eq!(socket.target, RedisTarget::Unix("/run/redis.sock".into()));
+        assert_eq!(socket.target, Target::Unix("/run/redis.sock".into()));
         assert_eq!(socket.password.as_ref().map(Secret::expose), Some("&? x"));
         assert_eq!((socket.db, socket.username.as_deref()), (2, Some("app")));
-        assert_eq!(read("unix:///a%20b.sock").target, RedisTarget::Unix("/a b.sock".into()));
+        assert_eq!(read("unix:///a%20b.sock").target, Target::Unix("/a b.sock".into()));
     }
 
     #[test]
@@ -271,9 +264,8 @@ mod tests {
             ("rediss://app:hunter2@[::1]:1/4", "rediss://app:***@[::1]:1/4"),
             ("unix:///s?user=app&pass=hunter2", "redis+unix:///s?db=0&user=app&pass=***"),
             ("redis://h", "redis://h:6379"),
-            ("redis://:hunter2@h:port", "(not readable)"),
         ] {
-            assert_eq!(RedisEndpoint::show(url), shown);
+            assert_eq!(read(url).to_string(), shown);
         }
         assert!(!format!("{:?}", read("redis://:hunter2@h")).contains("hunter2"));
     }
@@ -296,19 +288,18 @@ mod tests {
             ("redis://:%ff@h", "not UTF-8"),
             ("memcached://h", "unknown scheme"),
         ] {
-            let fault = RedisEndpoint::parse(url).expect_err(url);
+            let fault = url.parse::<RedisEndpoint>().expect_err(url).message;
             assert!(fault.contains(says), "{url}: {fault}");
             assert!(!fault.contains("hunter2"), "{url}: {fault}");
         }
         let long = format!("unix:///{}", "s".repeat(107));
-        assert!(RedisEndpoint::parse(&long).is_err_and(|fault| fault.contains("107 bytes")));
+        assert!(RedisEndpoint::read(&long).is_err_and(|fault| fault.contains("107 bytes")));
     }
 
     proptest! {
         #[test]
         fn no_text_panics(text in "((redis|rediss|unix|redis\\+unix):/{0,3})?.{0,40}") {
-            let _ = RedisEndpoint::parse(&text);
-            let _ = RedisEndpoint::show(&text);
+            let _ = RedisEndpoint::read(&text);
         }
 
         #[test]

@@ -1,0 +1,86 @@
+//! What the streams of both transports have in common: which channels a client asks for, what it
+//! is told when it may not have them, and when it should come back.
+
+use crate::conn;
+use crate::flow::listen::ListenError;
+use crate::hub::Refusal;
+use crate::model::{Fault, Problem, ProblemKind, Subscription};
+
+/// Milliseconds after which a client should come back, spread so that not all come at once.
+const RECONNECT: std::ops::Range<u64> = 1_000..5_000;
+
+/// When a client that loses us should come back, in milliseconds.
+pub(super) fn reconnect() -> u64 {
+    fastrand::u64(RECONNECT)
+}
+
+/// The channels of `?channel=a&channel=b.*`, which may be none.
+pub(super) fn channels(query: &str) -> Result<Vec<Subscription>, Vec<Fault>> {
+    let (mut subscriptions, mut faults) = (Vec::new(), Vec::new());
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if name == "channel" {
+            match Subscription::parse(&value) {
+                Ok(subscription) => subscriptions.push(subscription),
+                Err(fault) => {
+                    faults.push(Fault { message: format!("`{value}` {}", fault.message), ..fault });
+                }
+            }
+        }
+    }
+    if faults.is_empty() { Ok(subscriptions) } else { Err(faults) }
+}
+
+/// What a client is told that may not listen.
+pub(super) fn problem(error: ListenError) -> Problem {
+    match error {
+        ListenError::Refused(refusal) => refused(refusal, "channel"),
+        ListenError::Denied(channels) => denied(&channels),
+        ListenError::Redis(error) => Problem::new(ProblemKind::RedisUnavailable, error.to_string()),
+    }
+}
+
+/// The hub does not admit what was asked for at `path`.
+pub(super) fn refused(refusal: Refusal, path: &str) -> Problem {
+    match refusal {
+        Refusal::TooManySubscriptions { .. } => {
+            Problem::invalid(vec![Fault { path: path.into(), message: refusal.to_string() }])
+        }
+        Refusal::TooManyPrefixes { .. } => {
+            Problem::new(ProblemKind::PrefixesExhausted, refusal.to_string())
+        }
+        Refusal::Draining => Problem::new(ProblemKind::ShuttingDown, refusal.to_string()),
+    }
+}
+
+/// The ACL of Redis refuses these.
+pub(super) fn denied(channels: &[Subscription]) -> Problem {
+    let names = names(channels);
+    let detail = format!("the ACL of Redis does not let this server subscribe to {names}");
+    Problem::new(ProblemKind::SubscriptionRefused, detail)
+}
+
+/// Redis did not confirm these.
+pub(super) fn unconfirmed(channels: &[Subscription], error: &conn::Error) -> Problem {
+    let detail = format!("not subscribed to {}: {error}", names(channels));
+    Problem::new(ProblemKind::RedisUnavailable, detail)
+}
+
+fn names(channels: &[Subscription]) -> String {
+    let names: Vec<_> = channels.iter().map(Subscription::to_string).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bad_channel_is_named_and_other_parameters_are_passed_over() {
+        let faults = channels("channel=a&channel=*&channel=b..c").unwrap_err();
+        assert_eq!(faults.len(), 2);
+        assert!(faults[0].message.starts_with("`*` "), "{}", faults[0].message);
+        assert_eq!(channels("channels=a").unwrap(), []);
+        let good = channels("channel=a.%2A&x=y&channel=b").unwrap();
+        assert_eq!(good.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.*", "b"]);
+    }
+}

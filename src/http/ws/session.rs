@@ -1,0 +1,267 @@
+//! One client of a WebSocket, from the handshake to the end: one task, one loop.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::task::coop;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::{Error, Message};
+
+use super::message::{self, Command};
+use super::socket::{self, Socket};
+use crate::flow::listen::{Listen, Verdicts};
+use crate::http::session::FAREWELL;
+use crate::http::subscribe;
+use crate::hub::{Client, Frame, Taken, ws_message};
+use crate::model::{ClientClose, Problem, Subscription};
+
+/// What goes on with a socket after the handshake.
+pub struct Session {
+    client: Client,
+    listen: Listen,
+    heartbeat: Duration,
+    named: Vec<Subscription>,
+    unheard: Vec<Subscription>,
+}
+
+impl Session {
+    /// A session of `client`, who asked for what is `named` at once, and does not hear all of
+    /// it yet.
+    pub(super) fn new(
+        client: Client,
+        listen: Listen,
+        heartbeat: Duration,
+        named: Vec<Subscription>,
+        unheard: Vec<Subscription>,
+    ) -> Self {
+        Self { client, listen, heartbeat, named, unheard }
+    }
+
+    /// Talks until either side ends it.
+    pub(in crate::http) async fn run(self, stream: TcpStream, head: Bytes, early: Bytes) {
+        let Self { client, listen, heartbeat, named, unheard } = self;
+        let socket = Socket::new(stream, head, &early);
+        drop(early);
+        let mut heartbeat = interval_at(Instant::now() + heartbeat, heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        client.hear(&[]);
+        let mut talk = Talk { client, listen, socket, heartbeat, asked: None };
+        if !named.is_empty() {
+            talk.ask(named, unheard);
+        }
+        let end = poll_fn(|cx| talk.poll(cx)).await;
+        let Talk { client, mut socket, .. } = talk;
+        client.outbox().close(end.reason);
+        // It counts as closed from here on, and what waits for it as dropped.
+        socket.drop_waiting();
+        drop(client);
+        if let Some(last) = end.last {
+            // In a box, so that it takes no room before it comes. Whoever does not take its last
+            // words is gone, and was counted.
+            let _ = tokio::time::timeout(FAREWELL, Box::pin(socket.farewell(last))).await;
+        }
+    }
+}
+
+/// How a session ends: why, and the last words if there is somebody to hear them.
+struct End {
+    reason: ClientClose,
+    last: Option<Bytes>,
+}
+
+/// What Redis was asked for, in the client's words, and its answer to come.
+struct Asked {
+    named: Vec<Subscription>,
+    verdicts: Pin<Box<dyn Future<Output = Verdicts> + Send>>,
+}
+
+struct Talk {
+    client: Client,
+    listen: Listen,
+    socket: Socket,
+    heartbeat: Interval,
+    asked: Option<Asked>,
+}
+
+impl Talk {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            // A client that always has more to say shares its thread with the others.
+            ready!(coop::poll_proceed(cx)).made_progress();
+            if let Some(Asked { verdicts, .. }) = &mut self.asked
+                && let Poll::Ready(verdicts) = verdicts.as_mut().poll(cx)
+            {
+                self.answer(verdicts);
+            }
+            if self.heartbeat.poll_tick(cx).is_ready() && !self.beat() {
+                return Poll::Ready(End::ours(ClientClose::PingTimeout));
+            }
+            if let Poll::Ready(end) = self.poll_write(cx) {
+                return Poll::Ready(end);
+            }
+            if !self.listens() {
+                return Poll::Pending;
+            }
+            match ready!(self.socket.poll_read(cx)) {
+                Ok(message) => {
+                    if let Some(end) = self.receive(message) {
+                        return Poll::Ready(end);
+                    }
+                }
+                Err(error) => return Poll::Ready(End::failed(&error)),
+            }
+        }
+    }
+
+    /// Whether the client's next message may be read: its answers have room, and the one before
+    /// has been dealt with, so that answers come in the order of the questions.
+    fn listens(&self) -> bool {
+        self.asked.is_none() && !self.client.outbox().is_crowded()
+    }
+
+    /// Writes whatever waits. Ready at the end only.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            match self.socket.poll_write(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(End::lost(ClientClose::Error)),
+                Poll::Pending => return self.client.outbox().poll_cut(cx).map(End::ours),
+            }
+            match ready!(self.client.outbox().poll_take(cx)) {
+                Taken::Batch(batch) => self.socket.begin(batch),
+                Taken::Closed(reason) => return Poll::Ready(End::ours(reason)),
+            }
+        }
+    }
+
+    /// Asks for a sign of life. False when the last question had none for an answer.
+    fn beat(&mut self) -> bool {
+        // Whoever is not read from cannot be heard.
+        let there = self.socket.was_alive() || !self.listens();
+        self.push(Bytes::from_static(socket::PING));
+        there
+    }
+
+    fn receive(&mut self, message: Message) -> Option<End> {
+        match message {
+            Message::Text(text) => match message::parse(&text) {
+                Ok(command) => self.obey(command),
+                Err(problem) => self.push(error(&problem)),
+            },
+            Message::Ping(content) => self.push(socket::pong(&content)),
+            Message::Pong(_) | Message::Frame(_) => {}
+            Message::Binary(_) => {
+                let last = socket::close(Some(1003), "send JSON in text frames");
+                return Some(End { reason: ClientClose::Error, last: Some(last) });
+            }
+            Message::Close(frame) => return Some(End::theirs(frame)),
+        }
+        None
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Subscribe(named) => match self.client.want(&named) {
+                Ok(unheard) => self.ask(named, unheard),
+                Err(refusal) => self.push(error(&subscribe::refused(refusal, "$.subscribe"))),
+            },
+            Command::Unsubscribe(named) => {
+                self.client.forget(&named, list("unsubscribed", &named));
+            }
+            Command::Ping(number) => self.push(ws_message("pong", number.to_string().as_bytes())),
+        }
+    }
+
+    fn ask(&mut self, named: Vec<Subscription>, unheard: Vec<Subscription>) {
+        let verdicts = Box::pin(self.listen.confirm(unheard));
+        self.asked = Some(Asked { named, verdicts });
+    }
+
+    /// Tells the client what Redis said.
+    fn answer(&mut self, verdicts: Verdicts) {
+        let Verdicts { confirmed, denied, failed } = verdicts;
+        let (failed, why) = failed.map_or((vec![], None), |(failed, why)| (failed, Some(why)));
+        let mut named = self.asked.take().map_or(vec![], |asked| asked.named);
+        named.retain(|it| !denied.contains(it) && !failed.contains(it));
+        if !named.is_empty() {
+            self.client.hear_after(list("subscribed", &named), &confirmed);
+        }
+        if !denied.is_empty() {
+            let problem = error(&subscribe::denied(&denied));
+            self.client.forget(&denied, Frame::announcement(problem));
+        }
+        if let Some(why) = why {
+            let problem = error(&subscribe::unconfirmed(&failed, &why));
+            self.client.forget(&failed, Frame::announcement(problem));
+        }
+    }
+
+    fn push(&self, bytes: Bytes) {
+        self.client.outbox().push(Frame::announcement(bytes));
+    }
+}
+
+impl End {
+    /// Our end of the conversation.
+    fn ours(reason: ClientClose) -> Self {
+        let (code, words) = match reason {
+            ClientClose::Client => (1000, ""),
+            ClientClose::Shutdown => (1001, "this server is shutting down"),
+            ClientClose::PingTimeout => (1002, "a ping was not answered"),
+            ClientClose::Error => (1002, "protocol error"),
+            ClientClose::Auth => (1008, "not authorised"),
+            ClientClose::TooLarge => (1009, "a message was too large"),
+            ClientClose::Slow => (4008, "too slow: more waited than fits the queue"),
+        };
+        let closing = json!({ "reason": reason.label(), "reconnect": subscribe::reconnect() });
+        let closing = ws_message("closing", closing.to_string().as_bytes());
+        Self { reason, last: Some([closing, socket::close(Some(code), words)].concat().into()) }
+    }
+
+    /// The client said that it ends: the answer is what it said.
+    fn theirs(frame: Option<CloseFrame>) -> Self {
+        let code =
+            frame.map(|frame| if frame.code.is_allowed() { frame.code.into() } else { 1002 });
+        Self { reason: ClientClose::Client, last: Some(socket::close(code, "")) }
+    }
+
+    /// Nobody is there to hear anything.
+    fn lost(reason: ClientClose) -> Self {
+        Self { reason, last: None }
+    }
+
+    /// Reading failed. A broken protocol is told in the code and in words; when to come back
+    /// would not help.
+    fn failed(error: &Error) -> Self {
+        use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+        let (reason, code) = match error {
+            Error::Protocol(ResetWithoutClosingHandshake) | Error::ConnectionClosed => {
+                return Self::lost(ClientClose::Client);
+            }
+            Error::Protocol(_) | Error::Utf8(_) => (ClientClose::Error, 1002),
+            Error::Capacity(_) => (ClientClose::TooLarge, 1009),
+            _ => return Self::lost(ClientClose::Error),
+        };
+        Self { reason, last: Some(socket::close(Some(code), &error.to_string())) }
+    }
+}
+
+fn error(problem: &Problem) -> Bytes {
+    ws_message("error", &problem.to_json())
+}
+
+fn list(name: &str, subscriptions: &[Subscription]) -> Frame {
+    let mut names: Vec<String> = Vec::with_capacity(subscriptions.len());
+    for name in subscriptions.iter().map(Subscription::to_string) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Frame::announcement(ws_message(name, json!(names).to_string().as_bytes()))
+}
