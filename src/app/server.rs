@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon::{Daemon, Ground, Refusal};
@@ -57,6 +58,11 @@ impl Daemon for Server {
         around: &Surroundings<'_>,
     ) -> Parsed<ServerConfig> {
         config::server(arguments, around)
+    }
+
+    /// Thousands of clients have work for every core.
+    fn runtime() -> runtime::Builder {
+        runtime::Builder::new_multi_thread()
     }
 
     fn common(config: &ServerConfig) -> &CommonConfig {
