@@ -76,7 +76,8 @@ pub fn main<D: Daemon>() -> ExitCode {
         Parsed::Print(text) => print(&text),
         Parsed::Faults(faults) => refuse(D::COMPONENT, &faults, EXIT_BAD_CONFIGURATION),
         Parsed::Run { run, warnings } => {
-            let runtimes = D::runtime().enable_all().build().and_then(|it| Ok((it, watch()?)));
+            let runtimes = D::runtime().enable_all().build();
+            let runtimes = runtimes.and_then(|runtime| Ok((runtime, thread("watch")?)));
             match runtimes {
                 Ok((runtime, watch)) => {
                     let code = runtime.block_on(live::<D>(run, warnings, watch));
@@ -95,12 +96,12 @@ pub fn main<D: Daemon>() -> ExitCode {
     }
 }
 
-/// Starts the thread that watches over the others; it ends with the process.
-fn watch() -> io::Result<Handle> {
+/// Starts a thread with a runtime of its own; it ends with the process.
+pub(super) fn thread(name: &str) -> io::Result<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let forever = move || runtime.block_on(std::future::pending::<()>());
-    std::thread::Builder::new().name("watch".to_owned()).spawn(forever)?;
+    std::thread::Builder::new().name(name.to_owned()).spawn(forever)?;
     Ok(handle)
 }
 

@@ -92,7 +92,7 @@ impl Watch {
         // This one beats where the work is done: it is what the others watch.
         tasks.spawn("runtime", async move { progress.watch_runtime().await });
         let stop = CancellationToken::new();
-        let answering = listener.serve(admin, stop.clone(), drain::ADMIN);
+        let answering = listener.serve(admin, runtime.clone(), stop.clone(), drain::ADMIN);
         let serving = tasks.spawn_on(&runtime, "admin", answering);
         Watching { owner, draining, monitor, stop, serving }
     }

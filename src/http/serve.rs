@@ -23,6 +23,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -111,10 +112,12 @@ impl Listener {
     }
 
     /// Accepts and answers until `stop`, then finishes what is in flight for at most `drain`.
-    /// Returns how many connections had to be cut then. Dropped, it cuts all at once.
+    /// Clients that listen are served on the runtime of `sessions`. Returns how many connections
+    /// had to be cut then. Dropped, it cuts all at once.
     pub async fn serve(
         self,
         answer: Arc<impl Answer>,
+        sessions: Handle,
         stop: CancellationToken,
         drain: Duration,
     ) -> usize {
@@ -124,7 +127,7 @@ impl Listener {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = connections.join_next() => {
-                    report(ended);
+                    go_on(&mut connections, ended, &sessions);
                     continue;
                 }
                 accepted = socket.accept() => accepted,
@@ -142,8 +145,8 @@ impl Listener {
                     let stop = stop.clone();
                     let opened = (door == Door::Public).then(HttpConnectionOpened::emit);
                     connections.spawn(async move {
-                        converse(stream, connection, answer, stop).await;
-                        drop(opened);
+                        let begun = speak_http(stream, &connection, &*answer, stop).await;
+                        begun.map(|session| (session, opened))
                     });
                 }
                 Err(error) if concerns_one_connection(&error) => {}
@@ -156,13 +159,13 @@ impl Listener {
         drop(socket);
         let finished = async {
             while let Some(ended) = connections.join_next().await {
-                report(ended);
+                go_on(&mut connections, ended, &sessions);
             }
         };
         // Whoever is not finished by then counts as left.
         let _ = tokio::time::timeout(drain, finished).await;
         while let Some(ended) = connections.try_join_next() {
-            report(ended);
+            go_on(&mut connections, ended, &sessions);
         }
         let left = connections.len();
         connections.shutdown().await;
@@ -170,27 +173,43 @@ impl Listener {
     }
 }
 
-/// One connection, from its first request to its end. How it ends is nobody's business here: a
-/// request that was answered was counted by its door, a client that listened by its guard.
-async fn converse(
-    stream: TcpStream,
-    connection: Connection,
-    answer: Arc<impl Answer>,
-    stop: CancellationToken,
-) {
-    // In a box, so that a session does not keep for hours the room that HTTP needed.
-    let http = Box::pin(speak_http(stream, &connection, &*answer, stop));
-    if let Some(Taken { stream, early, head, session }) = http.await {
-        session.run(stream, head, early).await;
+/// What a connection comes to: nothing, or a session and the count of open connections it keeps.
+type Outcome = Option<(Begun, Option<HttpConnectionOpened>)>;
+
+/// A connection has ended, and how is nobody's business here: a request that was answered was
+/// counted by its door, a client that listened by its guard. Or it goes on as a session.
+fn go_on(connections: &mut JoinSet<Outcome>, ended: Result<Outcome, JoinError>, sessions: &Handle) {
+    match ended {
+        Ok(None) => {}
+        Ok(Some((begun, opened))) => {
+            let session = async move {
+                begun.run().await;
+                drop(opened);
+                None
+            };
+            connections.spawn_on(session, sessions);
+        }
+        Err(error) if error.is_panic() => TaskPanicked { task: "http connection" }.emit(),
+        Err(_) => {}
     }
 }
 
-/// A socket that HTTP has left to a session.
-struct Taken {
-    stream: TcpStream,
+/// A socket that HTTP has left to a session, between two runtimes.
+struct Begun {
+    stream: std::net::TcpStream,
     early: Bytes,
     head: Bytes,
     session: Session,
+}
+
+impl Begun {
+    async fn run(self) {
+        let Self { stream, early, head, session } = self;
+        // A socket that the runtime does not take is closed, and its client has left.
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            session.run(stream, head, early).await;
+        }
+    }
 }
 
 /// Answers requests until the peer has left, or until one of them begins a session.
@@ -199,7 +218,7 @@ async fn speak_http(
     connection: &Connection,
     answer: &impl Answer,
     stop: CancellationToken,
-) -> Option<Taken> {
+) -> Option<Begun> {
     let (begun, clogged) = (Mutex::new(None), AtomicBool::new(false));
     let service = service_fn(|request| {
         let begun = &begun;
@@ -237,7 +256,8 @@ async fn speak_http(
     })
     .await?;
     let Parts { io, read_buf: early, .. } = http.into_parts();
-    Some(Taken { stream: io.io.into_inner(), early, head: written(&head), session })
+    let stream = io.io.into_inner().into_std().ok()?;
+    Some(Begun { stream, early, head: written(&head), session })
 }
 
 fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -275,12 +295,6 @@ fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
-}
-
-fn report(ended: Result<(), JoinError>) {
-    if ended.is_err_and(|error| error.is_panic()) {
-        TaskPanicked { task: "http connection" }.emit();
-    }
 }
 
 /// A handler that panics answers 500; its connection lives on.

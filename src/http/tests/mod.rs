@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +148,8 @@ fn serve(
     let listener = listener.unwrap();
     let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
     let drain = Duration::from_millis(200);
-    let serving = tokio::spawn(listener.serve(Arc::new(answer), stop.clone(), drain));
+    let serving =
+        tokio::spawn(listener.serve(Arc::new(answer), Handle::current(), stop.clone(), drain));
     (address, stop, serving)
 }
 
