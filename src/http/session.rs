@@ -33,7 +33,11 @@ impl Session {
     /// not written yet; `early` is what the peer sent after that request.
     pub(super) async fn run(self, stream: TcpStream, head: Bytes, early: Bytes) {
         match self {
-            Self::Events(session) => session.run(stream, head).await,
+            Self::Events(session) => {
+                // Nobody reads it, and it may be a corner of a large buffer.
+                drop(early);
+                session.run(stream, head).await;
+            }
             Self::WebSocket(session) => session.run(stream, head, early).await,
         }
     }
@@ -67,7 +71,12 @@ impl Writer {
         while self.batch.has_remaining() {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
             let filled = self.batch.chunks_vectored(&mut slices);
-            match stream.try_write_vectored(&slices[..filled]) {
+            // The usual case, and the kernel's shorter way.
+            let written = match &slices[..filled] {
+                [only] => stream.try_write(only),
+                several => stream.try_write_vectored(several),
+            };
+            match written {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
                     self.batch.advance(written);
