@@ -1,5 +1,6 @@
 //! What the instrumented connection costs: publishing through [`Publisher`] against a bare
-//! connection of redis-rs, side by side in one run, and how quickly it refuses while Redis is down.
+//! connection of redis-rs, side by side in one run, on the runtime of a worker and on the usual
+//! one; what counting and tracing cost; and how quickly it refuses while Redis is down.
 //!
 //! `cargo bench --bench publish` prints a table. Without `--bench`, as `cargo test` runs it, every
 //! measurement is a short one that only shows that it works.
@@ -16,8 +17,14 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, cmd};
 use tokio::runtime::{Builder, Runtime};
+use trunkline::app::{Daemon, Worker};
+use trunkline::config::{LogFormat, OtelConfig, Sampler};
 use trunkline::conn::{Budget, Error, Options, Owner, Publisher, Target};
-use trunkline::model::{Component, Role};
+use trunkline::model::{Command, Component, Role};
+use trunkline::telemetry::events::command::{CommandFinished, InFlight};
+use trunkline::telemetry::events::publish::NotificationPublished;
+use trunkline::telemetry::trace::{self, TraceOptions, publish_span};
+use trunkline::telemetry::{Telemetry, TelemetryOptions};
 
 use support::redis::Redis;
 
@@ -36,60 +43,165 @@ struct Patience {
 fn main() {
     let thorough = std::env::args().any(|argument| argument == "--bench");
     let patience = if thorough {
-        Patience { round: Duration::from_millis(400), rounds: 7, refusals: 100_000 }
+        Patience { round: Duration::from_millis(400), rounds: 9, refusals: 100_000 }
     } else {
         Patience { round: Duration::from_millis(5), rounds: 1, refusals: 1_000 }
     };
-    // With a recorder, as in production: counting is part of the price.
-    metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder().unwrap();
+    let (several, one) = (Builder::new_multi_thread, Worker::runtime);
+    let [several, one] = [several(), one()].map(|mut it| it.enable_all().build().unwrap());
+    // As in production: counting is part of the price.
+    let telemetry = several.block_on(async { Telemetry::start(&telemetry()).unwrap() });
     let redis = Redis::start();
 
-    println!(
-        "publishing {} bytes, thousand per second, medians of {}",
-        PAYLOAD.len(),
-        patience.rounds
-    );
-    println!("{:<16}{:>6}{:>12}{:>12}{:>8}", "runtime", "tasks", "bare", "trunkline", "ratio");
-    for (name, runtime) in runtimes() {
+    let Patience { rounds, refusals, .. } = patience;
+    println!("publishing {} bytes: thousand per second, p50/p99 us; medians of {rounds}", 256);
+    println!("{:<34}{:>6}{:>22}{:>22}{:>7}", "", "tasks", "bare", "trunkline", "ratio");
+    let places = [
+        ("on several threads", &several, &several),
+        ("on one thread", &one, &one),
+        ("several threads / as a worker", &several, &one),
+    ];
+    for (name, bare, ours) in places {
         for tasks in TASKS {
-            let [bare, ours, ratio] = runtime.block_on(compare(redis.port(), tasks, patience));
-            println!("{name:<16}{tasks:>6}{bare:>12.1}{ours:>12.1}{ratio:>8.2}");
+            let [bare, ours] = [Way::bare(bare, redis.port()), Way::ours(ours, redis.port())];
+            show(name, tasks, &compare(&bare, &ours, tasks, patience));
         }
     }
+    println!("{:<34}{:>6}{:>22}{:>22}{:>7}", "", "tasks", "untraced", "1 in 100 traced", "ratio");
+    for tasks in TASKS {
+        let [plain, traced] = [Way::ours(&one, redis.port()), Way::traced(&one, redis.port())];
+        show("as a worker", tasks, &compare(&plain, &traced, tasks, patience));
+    }
 
-    println!("\nrefusing while redis is down, microseconds, of {}", patience.refusals);
-    println!("{:<16}{:>6}{:>12}{:>12}{:>12}", "runtime", "tasks", "p50", "p99", "max");
-    for (name, runtime) in runtimes() {
+    let mut nanos: Vec<f64> = (0..rounds).map(|_| counting(refusals * 10)).collect();
+    nanos.sort_by(f64::total_cmp);
+    println!("\ncounting one publish, without Redis: {:.0} ns of CPU", nanos[rounds / 2]);
+
+    println!("\nrefusing while redis is down, microseconds, of {refusals}");
+    println!("{:<34}{:>6}{:>12}{:>12}{:>12}", "", "tasks", "p50", "p99", "max");
+    for (name, runtime) in [("on several threads", &several), ("on one thread", &one)] {
         for tasks in [1, 64] {
             redis.restart();
             let [p50, p99, max] = runtime.block_on(refuse(&redis, tasks, patience));
-            println!("{name:<16}{tasks:>6}{p50:>12.2}{p99:>12.2}{max:>12.1}");
+            println!("{name:<34}{tasks:>6}{p50:>12.2}{p99:>12.2}{max:>12.1}");
         }
     }
+    drop(telemetry);
 }
 
-fn runtimes() -> [(&'static str, Runtime); 2] {
-    [
-        ("multi-thread", Builder::new_multi_thread().enable_all().build().unwrap()),
-        ("current-thread", Builder::new_current_thread().enable_all().build().unwrap()),
-    ]
-}
-
-/// Thousands per second bare and through a [`Publisher`], and the median ratio of the second to
-/// the first of neighbouring rounds: what the machine does meanwhile hits both alike.
-async fn compare(port: u16, tasks: usize, patience: Patience) -> [f64; 3] {
-    let connection = bare(port).await;
-    let (owner, publisher) = instrumented(port).await;
-    let (mut bare, mut ours, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..patience.rounds {
-        let (connection, publisher) = (connection.clone(), publisher.clone());
-        let round = patience.round;
-        bare.push(rate(tasks, round, move || publish_bare(connection.clone())).await);
-        ours.push(rate(tasks, round, move || publish_ours(publisher.clone())).await);
-        ratios.push(ours[ours.len() - 1] / bare[bare.len() - 1]);
+/// Metrics on; traces to a collector that is not there, one in a hundred.
+fn telemetry() -> TelemetryOptions {
+    let otel = OtelConfig {
+        endpoint: Some("http://127.0.0.1:9/v1/traces".to_owned()),
+        sampler: Sampler::TraceIdRatio,
+        sampler_arg: 0.01,
+    };
+    TelemetryOptions {
+        component: Component::Worker,
+        instance: "bench".to_owned(),
+        queue: "bench".to_owned(),
+        log_format: LogFormat::Json,
+        log_filter: Some("off".to_owned()),
+        tracing: TraceOptions::of(&otel),
     }
-    owner.close(Duration::ZERO).await;
-    [median(bare), median(ours), median(ratios)]
+}
+
+/// One way to publish, on one runtime.
+struct Way<'a> {
+    runtime: &'a Runtime,
+    kind: Kind,
+    // Closes the connection with the way.
+    _owner: Option<Owner>,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Bare(MultiplexedConnection),
+    Ours(Publisher),
+    Traced(Publisher),
+}
+
+impl<'a> Way<'a> {
+    fn bare(runtime: &'a Runtime, port: u16) -> Self {
+        let kind = Kind::Bare(runtime.block_on(bare(port)));
+        Self { runtime, kind, _owner: None }
+    }
+
+    fn ours(runtime: &'a Runtime, port: u16) -> Self {
+        let (owner, publisher) = runtime.block_on(instrumented(port));
+        Self { runtime, kind: Kind::Ours(publisher), _owner: Some(owner) }
+    }
+
+    fn traced(runtime: &'a Runtime, port: u16) -> Self {
+        let (owner, publisher) = runtime.block_on(instrumented(port));
+        Self { runtime, kind: Kind::Traced(publisher), _owner: Some(owner) }
+    }
+
+    fn measure(&self, tasks: usize, round: Duration) -> Measured {
+        let kind = self.kind.clone();
+        self.runtime.block_on(async move {
+            match kind {
+                Kind::Bare(it) => rate(tasks, round, move || publish_bare(it.clone())).await,
+                Kind::Ours(it) => rate(tasks, round, move || publish_ours(it.clone())).await,
+                Kind::Traced(it) => rate(tasks, round, move || publish_traced(it.clone())).await,
+            }
+        })
+    }
+}
+
+/// Thousands per second, and two percentiles of how long one took, in microseconds.
+#[derive(Clone, Copy)]
+struct Measured {
+    rate: f64,
+    p50: f64,
+    p99: f64,
+}
+
+/// Two ways, round by round in turn: what the machine does meanwhile hits both alike. The ratio
+/// of rates is the median of those of neighbouring rounds.
+fn compare(
+    one: &Way<'_>,
+    other: &Way<'_>,
+    tasks: usize,
+    patience: Patience,
+) -> (Measured, Measured, f64) {
+    let mut rounds = Vec::new();
+    for _ in 0..patience.rounds {
+        let first = one.measure(tasks, patience.round);
+        rounds.push((first, other.measure(tasks, patience.round)));
+    }
+    let of =
+        |figure: &dyn Fn(&(Measured, Measured)) -> f64| median(rounds.iter().map(figure).collect());
+    let side = |side: fn(&(Measured, Measured)) -> Measured| Measured {
+        rate: of(&|it| side(it).rate),
+        p50: of(&|it| side(it).p50),
+        p99: of(&|it| side(it).p99),
+    };
+    (side(|it| it.0), side(|it| it.1), of(&|it| it.1.rate / it.0.rate))
+}
+
+fn show(name: &str, tasks: usize, (one, other, ratio): &(Measured, Measured, f64)) {
+    let cell = |it: &Measured| format!("{:.1} {:.0}/{:.0}", it.rate, it.p50, it.p99);
+    println!("{name:<34}{tasks:>6}{:>22}{:>22}{ratio:>7.2}", cell(one), cell(other));
+}
+
+/// What telemetry does for one publish, in nanoseconds of this thread's CPU.
+fn counting(times: usize) -> f64 {
+    let before = cpu();
+    for _ in 0..times {
+        let in_flight = InFlight::enter();
+        let elapsed = Instant::now().elapsed();
+        drop(in_flight);
+        CommandFinished { command: Command::Publish, elapsed, failure: None }.emit();
+        NotificationPublished { receivers: 1, bytes: PAYLOAD.len() }.emit();
+    }
+    (cpu() - before) / times as f64
+}
+
+/// Nanoseconds this thread has been on a CPU.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 async fn publish_bare(mut connection: MultiplexedConnection) {
@@ -102,12 +214,17 @@ async fn publish_ours(publisher: Publisher) {
     publisher.publish(CHANNEL, &PAYLOAD).await.unwrap();
 }
 
-/// How many thousand times a second so many tasks together complete what `work` makes.
+async fn publish_traced(publisher: Publisher) {
+    let span = publish_span(trace::decide(None));
+    span.instrument(publisher.publish(CHANNEL, &PAYLOAD)).await.unwrap();
+}
+
+/// How often so many tasks together complete what `work` makes, and how long one takes.
 async fn rate<F>(
     tasks: usize,
     round: Duration,
     work: impl Fn() -> F + Clone + Send + 'static,
-) -> f64
+) -> Measured
 where
     F: Future<Output = ()> + Send,
 {
@@ -115,16 +232,21 @@ where
     let working = (0..tasks).map(|_| {
         let work = work.clone();
         tokio::spawn(async move {
-            let mut done = 0_u64;
-            while started.elapsed() < round {
+            let (mut took, mut last) = (Vec::new(), started);
+            while last - started < round {
                 work().await;
-                done += 1;
+                let now = Instant::now();
+                took.push((now - last).as_secs_f64() * 1e6);
+                last = now;
             }
-            done
+            took
         })
     });
-    let done: u64 = join_all(working).await.into_iter().map(|done| done.unwrap()).sum();
-    done as f64 / started.elapsed().as_secs_f64() / 1e3
+    let mut took: Vec<f64> =
+        join_all(working).await.into_iter().flat_map(|took| took.unwrap()).collect();
+    let rate = took.len() as f64 / started.elapsed().as_secs_f64() / 1e3;
+    took.sort_by(f64::total_cmp);
+    Measured { rate, p50: took[took.len() / 2], p99: took[took.len() * 99 / 100] }
 }
 
 /// p50, p99 and the longest of a refusal, in microseconds.

@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use bytes::Buf;
 use futures_util::task::noop_waker;
 use support::eventually::eventually;
-use tokio_util::sync::CancellationToken;
 use trunkline::config::LogFormat;
 use trunkline::hub::{Batch, Bounds, Client, Encoded, Hub, Limits, Taken};
 use trunkline::model::*;
@@ -19,7 +18,7 @@ use trunkline::telemetry::{Telemetry, TelemetryOptions};
 const ROOM: usize = 4;
 
 fn listen(hub: &Hub) -> Client {
-    let mut client = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
+    let mut client = hub.join(Transport::Sse).unwrap();
     let wanted = client.want(&[Subscription::parse("door").unwrap()]).unwrap();
     client.hear(&wanted);
     client

@@ -1,9 +1,11 @@
 //! What a server and a worker have in common: settings, telemetry, signals, the exit code.
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use tokio::runtime::{self, Handle};
 use tokio_util::sync::CancellationToken;
 
 use super::signals::Signals;
@@ -14,7 +16,7 @@ use crate::config::{
 use crate::model::{Component, Fault};
 use crate::telemetry::events::process::{DrainStarted, ProcessStarted, SettingDoubted};
 use crate::telemetry::trace::TraceOptions;
-use crate::telemetry::{Telemetry, TelemetryOptions, detect_format};
+use crate::telemetry::{Telemetry, TelemetryOptions, detect_format, task};
 
 /// The process could not start although its settings are good: `EX_UNAVAILABLE` of sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -32,6 +34,8 @@ pub trait Daemon: Sized {
         arguments: impl IntoIterator<Item = OsString>,
         around: &Surroundings<'_>,
     ) -> Parsed<Self::Config>;
+    /// The runtime of all that waits for Redis: `start` and `run` are on it, and what they spawn.
+    fn runtime() -> runtime::Builder;
     /// The settings all daemons have.
     fn common(config: &Self::Config) -> &CommonConfig;
     /// Binds, connects and starts. A refusal ends the process.
@@ -50,6 +54,9 @@ pub struct Ground {
     pub instance: Arc<str>,
     /// Cancelled when the process is to drain.
     pub stop: CancellationToken,
+    /// A runtime on a thread of its own, for what has to answer however busy the other one is:
+    /// signals, readiness, the admin listener.
+    pub watch: Handle,
 }
 
 /// Why a daemon does not start. Each lists all that is wrong.
@@ -69,10 +76,11 @@ pub fn main<D: Daemon>() -> ExitCode {
         Parsed::Print(text) => print(&text),
         Parsed::Faults(faults) => refuse(D::COMPONENT, &faults, EXIT_BAD_CONFIGURATION),
         Parsed::Run { run, warnings } => {
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-            match runtime {
-                Ok(runtime) => {
-                    let code = runtime.block_on(live::<D>(run, warnings));
+            let runtimes = D::runtime().enable_all().build();
+            let runtimes = runtimes.and_then(|runtime| Ok((runtime, thread("watch")?)));
+            match runtimes {
+                Ok((runtime, watch)) => {
+                    let code = runtime.block_on(live::<D>(run, warnings, watch));
                     // A rule that cannot be interrupted, or a name that is still being resolved,
                     // keeps its thread busy; it does not hold up the end.
                     runtime.shutdown_background();
@@ -88,7 +96,16 @@ pub fn main<D: Daemon>() -> ExitCode {
     }
 }
 
-async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>) -> ExitCode {
+/// Starts a thread with a runtime of its own; it ends with the process.
+pub(super) fn thread(name: &str) -> io::Result<Handle> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let forever = move || runtime.block_on(std::future::pending::<()>());
+    std::thread::Builder::new().name(name.to_owned()).spawn(forever)?;
+    Ok(handle)
+}
+
+async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>, watch: Handle) -> ExitCode {
     let common = D::common(&config);
     let instance: Arc<str> = instance_name(common.instance.as_ref(), fastrand::u64(..)).into();
     let telemetry = match Telemetry::start(&telemetry_options(D::COMPONENT, &instance, common)) {
@@ -103,15 +120,19 @@ async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>) -> ExitCode {
         SettingDoubted { setting: "configuration", advice }.emit();
     }
     let stop = CancellationToken::new();
-    let ground = Ground { telemetry: telemetry.clone(), instance, stop: stop.clone() };
-    let signals = match Signals::catch() {
+    let signals = {
+        let _on = watch.enter();
+        Signals::catch()
+    };
+    let signals = match signals {
         Ok(signals) => signals,
         Err(error) => {
             let faults = [Fault { path: "signals".to_owned(), message: error.to_string() }];
             return refuse(D::COMPONENT, &faults, EXIT_UNAVAILABLE);
         }
     };
-    crate::telemetry::task::spawn("signals", drain_then_end(signals, stop));
+    task::spawn_on(&watch, "signals", drain_then_end(signals, stop.clone()));
+    let ground = Ground { telemetry: telemetry.clone(), instance, stop, watch };
     let code = match D::start(config, ground).await {
         Ok(daemon) => match daemon.run().await {
             true => ExitCode::SUCCESS,

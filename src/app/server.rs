@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::runtime::{self, Handle};
 use tokio_util::sync::CancellationToken;
 
-use super::daemon::{Daemon, Ground, Refusal};
+use super::daemon::{Daemon, Ground, Refusal, thread};
 use super::tasks::Tasks;
 use super::watch::{self, Watch};
 use super::{drain, links};
@@ -22,7 +23,7 @@ use crate::http::public::Public;
 use crate::http::serve::{Door, Listener};
 use crate::hub::{Bounds, Limits};
 use crate::index::{self, ChainStore};
-use crate::model::{Component, Label, Role};
+use crate::model::{Component, Fault, Label, Role};
 use crate::queue::{Inspector, Keys, Producer, QueueOptions, Thresholds};
 
 /// Clients one server takes, where it may open as many files.
@@ -37,6 +38,9 @@ const CONFIRM: Duration = Duration::from_secs(3);
 /// A server that is connected and listens.
 pub struct Server {
     stop: CancellationToken,
+    /// One thread hands notifications on and has the sockets of all who listen: a wake-up
+    /// between threads costs as much as a write.
+    clients: Handle,
     owner: Arc<Owner>,
     watch: Watch,
     doors: Arc<Public>,
@@ -57,6 +61,11 @@ impl Daemon for Server {
         around: &Surroundings<'_>,
     ) -> Parsed<ServerConfig> {
         config::server(arguments, around)
+    }
+
+    /// Requests have work for every core; clients that listen are on a thread of their own.
+    fn runtime() -> runtime::Builder {
+        runtime::Builder::new_multi_thread()
     }
 
     fn common(config: &ServerConfig) -> &CommonConfig {
@@ -105,8 +114,13 @@ impl Daemon for Server {
                 return Err(Refusal::Unavailable(faults.collect()));
             }
         };
+        let clients = thread("clients").map_err(|error| {
+            let message = format!("no thread for the clients: {error}");
+            Refusal::Unavailable(vec![Fault { path: "runtime".to_owned(), message }])
+        })?;
         owner.connect().await;
         Ok(Self {
+            clients,
             inspector: Inspector::new(owner.shared(), keys, thresholds),
             stop: ground.stop,
             owner,
@@ -121,11 +135,12 @@ impl Daemon for Server {
     }
 
     async fn run(self) -> bool {
-        let Self { owner, watch, doors, public, subscriber, .. } = self;
+        let Self { clients, owner, watch, doors, public, subscriber, .. } = self;
         let hub = doors.listen.hub().clone();
         let tasks = Tasks::default();
         let heartbeat = watch.progress().watch("fanout");
-        tasks.spawn("fanout", fanout::run(self.messages, hub.clone(), heartbeat));
+        let handing_on = fanout::run(self.messages, hub.clone(), heartbeat);
+        tasks.spawn_on(&clients, "fanout", handing_on);
         let watching = watch.begin(&tasks);
         let statuses = Role::ALL.iter().filter_map(|role| owner.watch(*role)).collect();
         tasks.spawn("announce", announce::run(statuses, hub.clone()));
@@ -133,7 +148,7 @@ impl Daemon for Server {
         let every = self.config.common.intervals.sample;
         tasks.spawn("sample", sample::run(self.inspector, self.thresholds, every));
         let doors_stop = CancellationToken::new();
-        let answering = public.serve(doors, doors_stop.clone(), drain::IN_FLIGHT);
+        let answering = public.serve(doors, clients, doors_stop.clone(), drain::IN_FLIGHT);
         let serving = tasks.spawn("public", answering);
         let told = tasks.until_stop_or_end(&self.stop).await;
 

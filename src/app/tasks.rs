@@ -1,10 +1,11 @@
 //! The tasks a daemon cannot do without.
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::events::process::DrainStarted;
-use crate::telemetry::task::spawn;
+use crate::telemetry::task::spawn_on;
 
 /// Starts tasks, and notices when one ends that should not: a restart is better than a process
 /// that looks alive.
@@ -19,8 +20,21 @@ impl Tasks {
     where
         F: Future<Output: Send> + Send + 'static,
     {
+        self.spawn_on(&Handle::current(), name, task)
+    }
+
+    /// The same on another runtime.
+    pub(super) fn spawn_on<F>(
+        &self,
+        runtime: &Handle,
+        name: &'static str,
+        task: F,
+    ) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
         let end = self.one_ended.clone().drop_guard();
-        spawn(name, async move {
+        spawn_on(runtime, name, async move {
             // Dropped with the task, so a panic shows as well.
             let _end = end;
             task.await

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ pub(super) struct Watch {
     monitor: Arc<Monitor>,
     listener: Listener,
     admin: Arc<Admin>,
+    /// Where it is done, lest a line that is busy leaves questions about it unanswered.
+    runtime: Handle,
 }
 
 impl Watch {
@@ -43,6 +46,9 @@ impl Watch {
         config: &CommonConfig,
     ) -> Result<Self, Fault> {
         let address = config.admin_listen;
+        let runtime = ground.watch.clone();
+        // The listener's socket belongs to the runtime that it is bound on.
+        let _on = runtime.enter();
         let listener = Listener::bind(Door::Admin, address, MAX_CONNECTIONS)
             .map_err(|error| cannot_bind("--admin-listen", address, &error))?;
         let draining = Arc::new(AtomicBool::new(false));
@@ -69,7 +75,8 @@ impl Watch {
         };
         let admin = Admin::new(component, progress.clone(), Arc::clone(&monitor), sources);
         let (owner, admin) = (Arc::clone(owner), Arc::new(admin));
-        Ok(Self { owner, draining, progress, monitor, listener, admin })
+        drop(_on);
+        Ok(Self { owner, draining, progress, monitor, listener, admin, runtime })
     }
 
     /// The heartbeats of this process.
@@ -79,12 +86,14 @@ impl Watch {
 
     /// Begins to look and to answer.
     pub(super) fn begin(self, tasks: &Tasks) -> Watching {
-        let Self { owner, draining, progress, monitor, listener, admin } = self;
+        let Self { owner, draining, progress, monitor, listener, admin, runtime } = self;
         let looking = Arc::clone(&monitor);
-        tasks.spawn("readiness", async move { looking.run().await });
+        tasks.spawn_on(&runtime, "readiness", async move { looking.run().await });
+        // This one beats where the work is done: it is what the others watch.
         tasks.spawn("runtime", async move { progress.watch_runtime().await });
         let stop = CancellationToken::new();
-        let serving = tasks.spawn("admin", listener.serve(admin, stop.clone(), drain::ADMIN));
+        let answering = listener.serve(admin, runtime.clone(), stop.clone(), drain::ADMIN);
+        let serving = tasks.spawn_on(&runtime, "admin", answering);
         Watching { owner, draining, monitor, stop, serving }
     }
 }

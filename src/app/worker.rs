@@ -1,9 +1,11 @@
 //! `trunkline-worker`: assembled, run and drained.
 
 use std::ffi::OsString;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon::{Daemon, Ground, Refusal};
@@ -15,7 +17,7 @@ use crate::conn::{Budget, Owner};
 use crate::flow::process::Process;
 use crate::flow::sample;
 use crate::index::{self, ChainCache};
-use crate::model::Component;
+use crate::model::{Component, Fault};
 use crate::queue::{Consumer, ConsumerOptions, Drained, Inspector, Keys, Limits, Thresholds};
 
 /// How often a parked worker looks although nobody called: covers whatever got lost on the way.
@@ -42,6 +44,12 @@ impl Daemon for Worker {
         config::worker(arguments, around)
     }
 
+    /// One thread, the line: between the tasks that publish and the one that writes to the
+    /// socket there is then no lock and no wake-up. What computes has threads of its own.
+    fn runtime() -> runtime::Builder {
+        runtime::Builder::new_current_thread()
+    }
+
     fn common(config: &WorkerConfig) -> &CommonConfig {
         &config.common
     }
@@ -65,7 +73,8 @@ impl Daemon for Worker {
             safety_poll: SAFETY_POLL,
         };
         let chains = ChainCache::new(owner.shared(), chain_keys);
-        let process = Process::new(chains, owner.publisher(), prefix);
+        let process =
+            Process::new(chains, owner.publisher(), prefix).map_err(|error| no_thread(&error))?;
         let watch = Watch::bind(Self::COMPONENT, &ground, &owner, None, common)
             .map_err(|fault| Refusal::Unavailable(vec![fault]))?;
         owner.connect().await;
@@ -93,4 +102,10 @@ impl Daemon for Worker {
         watching.end(began, told && finished).await;
         told
     }
+}
+
+/// The threads for the rules are there from the start, or the worker is not.
+fn no_thread(error: &io::Error) -> Refusal {
+    let message = format!("no thread for the rules: {error}");
+    Refusal::Unavailable(vec![Fault { path: "rules".to_owned(), message }])
 }

@@ -109,14 +109,13 @@ mod tests {
     use crate::model::Transport;
     use bytes::Buf;
     use std::task::{Context, Poll};
-    use tokio_util::sync::CancellationToken;
 
     fn house() -> (Fanout, Hub) {
         let hub = Hub::new(Limits::new(Bounds { messages: 9, bytes: 9_999 }), |_| {});
         (Fanout::new(hub.clone()), hub)
     }
     fn listen(hub: &Hub, text: &str) -> Client {
-        let mut client = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
+        let mut client = hub.join(Transport::Sse).unwrap();
         let wanted = client.want(&[Subscription::parse(text).unwrap()]).unwrap();
         client.hear(&wanted);
         client

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use tokio_util::sync::CancellationToken;
 
 use crate::conn;
 use crate::hub::{Client, Hub, Limits, Refusal};
@@ -92,9 +91,8 @@ impl Listen {
         &self,
         transport: Transport,
         subscriptions: &[Subscription],
-        cut: CancellationToken,
     ) -> Result<Client, ListenError> {
-        let mut client = self.hub.join(transport, cut)?;
+        let mut client = self.hub.join(transport)?;
         let wanted = client.want(subscriptions)?;
         let Verdicts { confirmed, denied, failed } = self.confirm(wanted).await;
         match failed {

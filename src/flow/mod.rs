@@ -2,6 +2,7 @@
 
 pub mod announce;
 pub mod chains;
+pub mod evaluate;
 pub mod fanout;
 pub mod ingest;
 pub mod listen;

@@ -4,8 +4,11 @@
 //! after the last publish, so that a worker that dies in between leaves it to another; the
 //! notifications then go out again under the same ids.
 
-use std::time::Instant;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::evaluate::Evaluator;
 use super::rules::{Rules, RulesError};
 use crate::conn::{Error, Publisher, Sent};
 use crate::index::ChainCache;
@@ -13,14 +16,14 @@ use crate::model::{
     DeadReason, Event, Notification, Origin, chain_notification_id, rfc3339_now, unix_ms,
 };
 use crate::queue::{Handler, Job, Verdict};
-use crate::rules::{ChainRun, Planned, Problem};
+use crate::rules::{ChainRun, Planned, Problem, RuleSet};
 use crate::telemetry::events::job::RuleEvaluated;
-use crate::telemetry::task::spawn_blocking;
 use crate::telemetry::trace::{self, TraceContext, process_span, publish_span};
 
 /// Runs the rule chains over the event of each job and publishes what they ask for.
 pub struct Process {
     rules: Rules,
+    evaluator: Evaluator<Question, Result<Evaluated, NotAnEvent>>,
     publisher: Publisher,
     /// `<namespace>:notify:`
     channel_prefix: String,
@@ -28,8 +31,19 @@ pub struct Process {
 
 impl Process {
     /// A handler over the chains of one namespace; `channel_prefix` comes before every channel.
-    pub fn new(chains: ChainCache, publisher: Publisher, channel_prefix: String) -> Self {
-        Self { rules: Rules::new(chains), publisher, channel_prefix }
+    ///
+    /// # Errors
+    /// When the system gives no thread to evaluate on.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn new(
+        chains: ChainCache,
+        publisher: Publisher,
+        channel_prefix: String,
+    ) -> io::Result<Self> {
+        let evaluator = Evaluator::start("rules", threads(), evaluate)?;
+        Ok(Self { rules: Rules::new(chains), evaluator, publisher, channel_prefix })
     }
 
     async fn publish(
@@ -112,6 +126,37 @@ fn again(error: &Error) -> Verdict {
     }
 }
 
+/// One thread is left to the line, and there are two at least: an expression cannot be
+/// interrupted, and a slow one must not hold up all others.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().saturating_sub(1).max(2))
+}
+
+/// What a thread is asked: reading the event is a good part of the work.
+struct Question {
+    rules: Arc<RuleSet>,
+    body: Vec<u8>,
+}
+
+/// The body of the job is not a CloudEvent.
+struct NotAnEvent;
+
+/// What the rules made of an event.
+struct Evaluated {
+    source: String,
+    id: String,
+    runs: Vec<ChainRun>,
+    elapsed: Duration,
+}
+
+fn evaluate(question: Question) -> Result<Evaluated, NotAnEvent> {
+    let event = Event::from_json(&question.body).map_err(|_faults| NotAnEvent)?;
+    let started = Instant::now();
+    let runs = question.rules.evaluate(&event);
+    let elapsed = started.elapsed();
+    Ok(Evaluated { source: event.source().to_owned(), id: event.id().to_owned(), runs, elapsed })
+}
+
 /// What a notification takes over from its event.
 struct Cause {
     id: String,
@@ -122,10 +167,6 @@ struct Cause {
 
 impl Process {
     async fn attempt(&self, job: Job, context: Option<TraceContext>) -> Verdict {
-        let Ok(event) = Event::from_json(&job.body) else {
-            let detail = "the job's body is not a CloudEvent".to_owned();
-            return Verdict::Dead { reason: DeadReason::Malformed, detail };
-        };
         let rules = match self.rules.now().await {
             Ok(rules) => rules,
             // Rules that cannot be known fresh are not used: the job waits, as in any outage.
@@ -134,19 +175,17 @@ impl Process {
                 return Verdict::Retry { reason: "the rules do not compile" };
             }
         };
-        let cause = Cause {
-            id: event.id().to_owned(),
-            source: event.source().to_owned(),
-            traceparent: job.traceparent,
-            accepted_ms: job.enqueued_ms,
-        };
-        let evaluating = spawn_blocking("rules", move || {
-            let started = Instant::now();
-            (rules.evaluate(&event), started.elapsed())
-        });
-        let Some((runs, elapsed)) = evaluating.await else {
-            return Verdict::Retry { reason: "the rules panicked" };
-        };
+        let Evaluated { source, id, runs, elapsed } =
+            match self.evaluator.evaluate(Question { rules, body: job.body }).await {
+                Some(Ok(evaluated)) => evaluated,
+                Some(Err(NotAnEvent)) => {
+                    let detail = "the job's body is not a CloudEvent".to_owned();
+                    return Verdict::Dead { reason: DeadReason::Malformed, detail };
+                }
+                None => return Verdict::Retry { reason: "the rules panicked" },
+            };
+        let cause =
+            Cause { id, source, traceparent: job.traceparent, accepted_ms: job.enqueued_ms };
         let share = elapsed / u32::try_from(runs.len().max(1)).unwrap_or(u32::MAX);
         for run in &runs {
             RuleEvaluated { outcome: run.outcome, elapsed: share }.emit();

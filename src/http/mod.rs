@@ -8,6 +8,7 @@ pub mod client;
 pub mod problem;
 pub mod public;
 pub mod serve;
+pub mod session;
 pub mod sse;
 pub mod ws;
 
@@ -15,6 +16,7 @@ mod chains;
 mod events;
 mod intake;
 mod page;
+mod plug;
 mod route;
 mod subscribe;
 

@@ -77,7 +77,7 @@ impl Public {
             Ok(admission) => admission,
             Err(problem) => return problem.into_response(),
         };
-        let passed = self.pass(parts, route, body, connection, context).await;
+        let passed = self.pass(parts, route, body, context).await;
         let mut response = passed.unwrap_or_else(Problem::into_response);
         if let Admission::CrossOrigin(origin) = admission {
             let headers = response.headers_mut();
@@ -93,7 +93,6 @@ impl Public {
         parts: &Parts,
         route: Route<'_>,
         body: Incoming,
-        connection: &Connection,
         context: Option<TraceContext>,
     ) -> Result<Response<Body>, Problem> {
         let (endpoint, id) = match route {
@@ -116,9 +115,9 @@ impl Public {
             }
             Endpoint::Stream => {
                 let query = parts.uri.query().unwrap_or_default();
-                sse::open(&self.listen, self.heartbeat, query, connection.cut.clone()).await
+                sse::open(&self.listen, self.heartbeat, query).await
             }
-            Endpoint::WebSocket => ws::open(&self.listen, self.heartbeat, parts, connection),
+            Endpoint::WebSocket => ws::open(&self.listen, self.heartbeat, parts),
             Endpoint::ListChains => chains::list(chains).await,
             Endpoint::GetChain => chains::get(chains, id).await,
             Endpoint::PutChain => chains::put(chains, id, parts, body).await,

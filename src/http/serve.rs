@@ -2,26 +2,34 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use chrono::Utc;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::http::response;
+use hyper::server::conn::http1::{self, Parts};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
-use super::ws::Session;
+use super::plug::Plug;
+use super::session::Session;
 use crate::model::{Problem, ProblemKind};
 use crate::telemetry::events::http::{
     AcceptFailed, HttpConnectionOpened, HttpConnectionRefused, Listening,
@@ -38,8 +46,6 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// After this long without an acknowledgement of what was sent the kernel gives a peer up, also
 /// one that keeps its window shut.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a slow client's socket may still take its goodbye.
-const CUT_GRACE: Duration = Duration::from_secs(1);
 /// When no descriptor is left, accepting again at once would only fail again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,28 +69,10 @@ impl Door {
 }
 
 /// The connection a request came on.
+#[derive(Debug)]
 pub struct Connection {
     /// Our end.
     pub local: SocketAddr,
-    /// Cancelled, it ends the connection after a short grace even if the peer takes nothing.
-    pub cut: CancellationToken,
-    /// What goes on with the socket when HTTP has ended.
-    session: Mutex<Option<Box<Session>>>,
-}
-
-impl Connection {
-    fn new(local: SocketAddr) -> Self {
-        Self { local, cut: CancellationToken::new(), session: Mutex::default() }
-    }
-
-    /// Leaves the socket to a session, once the answer that agrees to it is written.
-    pub(super) fn hand_over(&self, session: Box<Session>) {
-        *self.slot() = Some(session);
-    }
-
-    fn slot(&self) -> MutexGuard<'_, Option<Box<Session>>> {
-        self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Answers requests.
@@ -124,10 +112,12 @@ impl Listener {
     }
 
     /// Accepts and answers until `stop`, then finishes what is in flight for at most `drain`.
-    /// Returns how many connections had to be cut then. Dropped, it cuts all at once.
+    /// Clients that listen are served on the runtime of `sessions`. Returns how many connections
+    /// had to be cut then. Dropped, it cuts all at once.
     pub async fn serve(
         self,
         answer: Arc<impl Answer>,
+        sessions: Handle,
         stop: CancellationToken,
         drain: Duration,
     ) -> usize {
@@ -137,7 +127,7 @@ impl Listener {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = connections.join_next() => {
-                    report(ended);
+                    go_on(&mut connections, ended, &sessions);
                     continue;
                 }
                 accepted = socket.accept() => accepted,
@@ -150,13 +140,13 @@ impl Listener {
                 Ok((stream, _)) => {
                     // A socket that died since it was accepted has no address, and no request.
                     let Ok(local) = prepare(&stream) else { continue };
-                    let connection = Connection::new(local);
+                    let connection = Connection { local };
                     let answer = Arc::clone(&answer);
                     let stop = stop.clone();
                     let opened = (door == Door::Public).then(HttpConnectionOpened::emit);
                     connections.spawn(async move {
-                        converse(stream, connection, answer, stop).await;
-                        drop(opened);
+                        let begun = speak_http(stream, &connection, &*answer, stop).await;
+                        begun.map(|session| (session, opened))
                     });
                 }
                 Err(error) if concerns_one_connection(&error) => {}
@@ -169,13 +159,13 @@ impl Listener {
         drop(socket);
         let finished = async {
             while let Some(ended) = connections.join_next().await {
-                report(ended);
+                go_on(&mut connections, ended, &sessions);
             }
         };
         // Whoever is not finished by then counts as left.
         let _ = tokio::time::timeout(drain, finished).await;
         while let Some(ended) = connections.try_join_next() {
-            report(ended);
+            go_on(&mut connections, ended, &sessions);
         }
         let left = connections.len();
         connections.shutdown().await;
@@ -183,53 +173,111 @@ impl Listener {
     }
 }
 
-/// One connection, from its first request to its end.
-async fn converse(
-    stream: TcpStream,
-    connection: Connection,
-    answer: Arc<impl Answer>,
-    stop: CancellationToken,
-) {
-    // In a box, so that a WebSocket does not keep for hours the room that HTTP needed.
-    Box::pin(speak_http(stream, &connection, &*answer, stop)).await;
-    let session = connection.slot().take();
-    if let Some(session) = session {
-        session.run().await;
+/// What a connection comes to: nothing, or a session and the count of open connections it keeps.
+type Outcome = Option<(Begun, Option<HttpConnectionOpened>)>;
+
+/// A connection has ended, and how is nobody's business here: a request that was answered was
+/// counted by its door, a client that listened by its guard. Or it goes on as a session.
+fn go_on(connections: &mut JoinSet<Outcome>, ended: Result<Outcome, JoinError>, sessions: &Handle) {
+    match ended {
+        Ok(None) => {}
+        Ok(Some((begun, opened))) => {
+            let session = async move {
+                begun.run().await;
+                drop(opened);
+                None
+            };
+            connections.spawn_on(session, sessions);
+        }
+        Err(error) if error.is_panic() => TaskPanicked { task: "http connection" }.emit(),
+        Err(_) => {}
     }
 }
 
+/// A socket that HTTP has left to a session, between two runtimes.
+struct Begun {
+    stream: std::net::TcpStream,
+    early: Bytes,
+    head: Bytes,
+    session: Session,
+}
+
+impl Begun {
+    async fn run(self) {
+        let Self { stream, early, head, session } = self;
+        // A socket that the runtime does not take is closed, and its client has left.
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            session.run(stream, head, early).await;
+        }
+    }
+}
+
+/// Answers requests until the peer has left, or until one of them begins a session.
 async fn speak_http(
     stream: TcpStream,
     connection: &Connection,
     answer: &impl Answer,
     stop: CancellationToken,
-) {
-    let service = service_fn(|request| async move {
-        Ok::<_, Infallible>(answer.answer(request, connection).await)
+) -> Option<Begun> {
+    let (begun, clogged) = (Mutex::new(None), AtomicBool::new(false));
+    let service = service_fn(|request| {
+        let begun = &begun;
+        Box::pin(async move {
+            let (head, body) = answer.answer(request, connection).await.into_parts();
+            match body {
+                Body::Session(session) => {
+                    *lock(begun) = Some((head, session));
+                    // HTTP has nothing to write, and is left as soon as this is seen.
+                    pending().await
+                }
+                body => Ok::<_, Infallible>(Response::from_parts(head, body)),
+            }
+        })
     });
-    let http = http1::Builder::new()
+    let mut http = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(WRITE_BUFFER)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut http = pin!(http);
-    let mut stopping = false;
-    // How a connection ends is nobody's business here: a request that was answered was counted
-    // by its door, a client that listened by its guard.
-    loop {
-        tokio::select! {
-            _ = &mut http => return,
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                http.as_mut().graceful_shutdown();
-            }
-            () = connection.cut.cancelled() => {
-                let _ = tokio::time::timeout(CUT_GRACE, http).await;
-                return;
-            }
+        .serve_connection(Plug { io: TokioIo::new(stream), clogged: &clogged }, service);
+    let (mut stopped, mut stopping) = (pin!(stop.cancelled()), false);
+    let (head, session) = poll_fn(|cx| {
+        if !stopping && stopped.as_mut().poll(cx).is_ready() {
+            stopping = true;
+            Pin::new(&mut http).graceful_shutdown();
+        }
+        if http.poll_without_shutdown(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        // An answer to an earlier request may still be on its way, and must not be lost.
+        match lock(&begun).take_if(|_| !clogged.load(Ordering::Relaxed)) {
+            Some(begun) => Poll::Ready(Some(begun)),
+            None => Poll::Pending,
+        }
+    })
+    .await?;
+    let Parts { io, read_buf: early, .. } = http.into_parts();
+    let stream = io.io.into_inner().into_std().ok()?;
+    Some(Begun { stream, early, head: written(&head), session })
+}
+
+fn lock<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
+    slot.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The head of an answer as it goes over the wire.
+fn written(head: &response::Parts) -> Bytes {
+    let status = head.status;
+    let reason = status.canonical_reason().unwrap_or_default();
+    let date = Utc::now().format("%a, %d %b %Y %H:%M:%S GMT");
+    let mut bytes =
+        format!("HTTP/1.1 {} {reason}\r\ndate: {date}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in &head.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.extend_from_slice(part);
         }
     }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.into()
 }
 
 /// Small answers leave at once, and a peer that is gone is found out.
@@ -247,12 +295,6 @@ fn prepare(stream: &TcpStream) -> io::Result<SocketAddr> {
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
-}
-
-fn report(ended: Result<(), JoinError>) {
-    if ended.is_err_and(|error| error.is_panic()) {
-        TaskPanicked { task: "http connection" }.emit();
-    }
 }
 
 /// A handler that panics answers 500; its connection lives on.

@@ -1,85 +1,114 @@
 //! Server-sent events: `GET /v1/stream`.
 
-use std::task::{Context, Poll};
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::Response;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
-use tokio::time::{Interval, MissedTickBehavior};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use tokio::net::TcpStream;
+use tokio::task::coop;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::body::{Body, Chunk};
+use super::body::Body;
+use super::session::{self, FAREWELL, Writer, poll_left};
 use super::subscribe;
 use crate::flow::listen::Listen;
-use crate::hub::{Client, Taken};
+use crate::hub::{Batch, Client, Frame, Taken};
 use crate::model::{ClientClose, Fault, Problem, Transport};
-use tokio_util::sync::CancellationToken;
 
 /// Keeps proxies from closing an idle stream, and tells us of a client that is gone.
 const COMMENT: &[u8] = b":\n\n";
 /// Tells nginx to pass each event on at once.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// Opens a stream: answers 200 only after Redis has confirmed every subscription.
 pub(super) async fn open(
     listen: &Listen,
     heartbeat: Duration,
     query: &str,
-    cut: CancellationToken,
 ) -> Result<Response<Body>, Problem> {
     let subscriptions = subscribe::channels(query).map_err(Problem::invalid)?;
     if subscriptions.is_empty() {
         let message = "is missing; name at least one, as in /v1/stream?channel=door".into();
         return Err(Problem::invalid(vec![Fault { path: "channel".into(), message }]));
     }
-    let client = listen.open(Transport::Sse, &subscriptions, cut).await;
-    let client = client.map_err(subscribe::problem)?;
-    let stream = EventStream::new(client, listen.announced(), heartbeat);
-    let mut response = Response::new(Body::Events(Box::new(stream)));
+    let client = listen.open(Transport::Sse, &subscriptions).await.map_err(subscribe::problem)?;
+    let mut opening = format!("retry: {}\n\n", subscribe::reconnect()).into_bytes();
+    opening.extend_from_slice(&listen.announced().unwrap_or_default());
+    let session = Session { client, heartbeat, opening: opening.into() };
+    let mut response = Response::new(Body::Session(session::Session::Events(Box::new(session))));
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    // The stream is as long as the connection, so it needs no chunks to tell where it ends.
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(response)
 }
 
-/// The body of a stream. Dropped, its client leaves the hub.
-pub struct EventStream {
+/// A stream that Redis has confirmed.
+pub struct Session {
     client: Client,
-    opening: Option<Bytes>,
-    heartbeat: Interval,
-    ended: bool,
+    heartbeat: Duration,
+    opening: Bytes,
 }
 
-impl EventStream {
-    fn new(client: Client, announced: Option<Bytes>, heartbeat: Duration) -> Self {
-        let mut heartbeat =
-            tokio::time::interval_at(tokio::time::Instant::now() + heartbeat, heartbeat);
+impl Session {
+    /// Streams until either side ends it.
+    pub(super) async fn run(self, stream: TcpStream, head: Bytes) {
+        let Self { client, heartbeat, opening } = self;
+        let mut heartbeat = interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut opening = BytesMut::new();
-        opening.put_slice(format!("retry: {}\n\n", subscribe::reconnect()).as_bytes());
-        opening.put_slice(&announced.unwrap_or_default());
-        Self { client, opening: Some(opening.freeze()), heartbeat, ended: false }
+        let writer = Writer::new([head, opening].concat().into());
+        let mut events = Events { client, stream, writer, heartbeat };
+        let end = poll_fn(|cx| events.poll(cx)).await;
+        let Events { client, mut stream, mut writer, .. } = events;
+        // It counts as closed from here on, and what waits for it as dropped.
+        writer.drop_waiting();
+        drop(client);
+        if let Some(reason) = end {
+            let last = closing(reason, subscribe::reconnect());
+            // In a box, so that it takes no room before it comes. Whoever does not take its last
+            // words is gone, and was counted.
+            let farewell = Box::pin(writer.farewell(&mut stream, &last));
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+        }
     }
+}
 
-    /// The next piece of the stream; `None` after the goodbye.
-    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Chunk>> {
-        if let Some(opening) = self.opening.take() {
-            return Poll::Ready(Some(Chunk::Bytes(opening)));
-        }
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        match self.client.outbox().poll_take(cx) {
-            Poll::Ready(Taken::Batch(batch)) => Poll::Ready(Some(Chunk::Batch(batch))),
-            Poll::Ready(Taken::Closed(reason)) => {
-                self.ended = true;
-                Poll::Ready(Some(Chunk::Bytes(closing(reason, subscribe::reconnect()))))
+struct Events {
+    client: Client,
+    stream: TcpStream,
+    writer: Writer,
+    heartbeat: Interval,
+}
+
+impl Events {
+    /// Ready at the end: with a reason when it is ours, with none when the client has left.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<ClientClose>> {
+        loop {
+            // A client for whom more comes than it takes shares its thread with the others.
+            ready!(coop::poll_proceed(cx)).made_progress();
+            if poll_left(&self.stream, cx).is_ready() {
+                return Poll::Ready(None);
             }
-            Poll::Pending => self
-                .heartbeat
-                .poll_tick(cx)
-                .map(|_| Some(Chunk::Bytes(Bytes::from_static(COMMENT)))),
+            match self.writer.poll_write(&self.stream, cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => return self.client.outbox().poll_cut(cx).map(Some),
+            }
+            let next = match self.client.outbox().poll_take(cx) {
+                Poll::Ready(Taken::Batch(batch)) => batch,
+                Poll::Ready(Taken::Closed(reason)) => return Poll::Ready(Some(reason)),
+                Poll::Pending => {
+                    ready!(self.heartbeat.poll_tick(cx));
+                    Batch::of(Frame::announcement(Bytes::from_static(COMMENT)))
+                }
+            };
+            self.writer.begin(next);
         }
     }
 }

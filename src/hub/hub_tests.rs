@@ -19,7 +19,7 @@ fn parse(texts: &[&str]) -> Vec<Subscription> {
     texts.iter().map(|text| Subscription::parse(text).unwrap()).collect()
 }
 fn listen(hub: &Hub, texts: &[&str]) -> Client {
-    let mut client = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
+    let mut client = hub.join(Transport::Sse).unwrap();
     let wanted = client.want(&parse(texts)).unwrap();
     client.hear(&wanted);
     client
@@ -78,7 +78,7 @@ fn a_client_that_never_reads_is_closed_and_the_others_still_hear() {
 #[test]
 fn a_client_hears_nothing_before_redis_confirmed() {
     let (hub, _) = house();
-    let mut client = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
+    let mut client = hub.join(Transport::Sse).unwrap();
     let wanted = client.want(&parse(&["door"])).unwrap();
     assert!(!send(&hub, "door", "door"));
     client.hear(&wanted);
@@ -101,7 +101,7 @@ fn too_many_subscriptions_are_refused_and_those_it_has_already_do_not_count() {
 fn too_many_prefixes_of_the_server_are_refused_until_one_is_free() {
     let (hub, _) = house();
     let three = listen(&hub, &["a.*", "b.*", "c.*"]);
-    let mut late = hub.join(Transport::Sse, CancellationToken::new()).unwrap();
+    let mut late = hub.join(Transport::Sse).unwrap();
     assert_eq!(late.want(&parse(&["d.*"])), Err(Refusal::TooManyPrefixes { limit: 3 }));
     assert_eq!(late.want(&parse(&["a.*"])).unwrap().len(), 1);
     drop(three);
@@ -117,7 +117,7 @@ fn a_closed_hub_says_goodbye_and_admits_nobody() {
     send(&hub, "door", "door");
     assert_eq!(heard(&client), Ok(1));
     assert_eq!(heard(&client), Err(ClientClose::Shutdown));
-    let refused = hub.join(Transport::Sse, CancellationToken::new()).err();
+    let refused = hub.join(Transport::Sse).err();
     assert_eq!(refused, Some(Refusal::Draining));
 }
 

@@ -11,8 +11,6 @@ mod registry;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio_util::sync::CancellationToken;
-
 use crate::model::{ClientClose, Subscription, Transport};
 
 pub use frame::{Encoded, Frame, sse_event, ws_message};
@@ -87,16 +85,15 @@ impl Hub {
         Self(Arc::new(Inner { limits, unwanted: Box::new(unwanted), state: Mutex::default() }))
     }
 
-    /// Admits a client, with no subscription yet. `cut` is cancelled when the client is closed
-    /// as slow: its socket no longer takes anything and must be ended from outside.
-    pub fn join(&self, transport: Transport, cut: CancellationToken) -> Result<Client, Refusal> {
+    /// Admits a client, with no subscription yet.
+    pub fn join(&self, transport: Transport) -> Result<Client, Refusal> {
         let mut state = self.0.lock();
         if state.closed {
             return Err(Refusal::Draining);
         }
         state.arrivals += 1;
         let id = state.arrivals;
-        let outbox = Outbox::new(transport, self.0.limits.outbox, cut);
+        let outbox = Outbox::new(transport, self.0.limits.outbox);
         state.clients.insert(id, Arc::clone(&outbox));
         Ok(Client { hub: self.clone(), id, outbox, subscriptions: HashSet::new() })
     }

@@ -11,12 +11,10 @@ use std::io::IoSlice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use bytes::Buf;
-use tokio_util::sync::CancellationToken;
-
 use super::frame::Frame;
 use crate::model::{ClientClose, Transport};
 use crate::telemetry::events::client::{ClientJoined, Enqueued};
+use bytes::Buf;
 
 /// Frames in one batch: hyper hands at most 64 slices to one `writev`, and the chunk's own
 /// framing takes some.
@@ -39,9 +37,6 @@ pub struct Outbox {
     transport: Transport,
     bounds: Bounds,
     state: Mutex<State>,
-    /// Cancelled when the client is found slow: its socket no longer takes anything, so
-    /// asking the stream to end would wait for ever.
-    cut: CancellationToken,
 }
 
 #[derive(Default)]
@@ -71,9 +66,9 @@ pub enum Taken {
 }
 
 impl Outbox {
-    /// An empty outbox. `cut` is cancelled when the client is closed as slow.
-    pub fn new(transport: Transport, bounds: Bounds, cut: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { transport, bounds, state: Mutex::default(), cut })
+    /// An empty outbox.
+    pub fn new(transport: Transport, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self { transport, bounds, state: Mutex::default() })
     }
 
     /// How the client listens.
@@ -117,7 +112,6 @@ impl Outbox {
         state.waiting.push_back(Waiting { frame, account });
         if !fits {
             end(&mut state, ClientClose::Slow);
-            self.cut.cancel();
         }
         wake(state);
     }
@@ -233,6 +227,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// One frame alone.
+    pub fn of(frame: Frame) -> Self {
+        let remaining = frame.bytes().len();
+        Self { frames: [Waiting { frame, account: None }].into(), remaining, begun: false }
+    }
+
     /// Drops every frame of which nothing was taken. What is left of one that was begun has to
     /// follow, or the peer could not read whatever comes after it.
     pub fn keep_begun(&mut self) {

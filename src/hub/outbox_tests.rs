@@ -2,12 +2,11 @@ use super::*;
 use bytes::Bytes;
 use futures_util::task::noop_waker;
 
-fn outbox(messages: usize, bytes: usize) -> (Outbox, CancellationToken) {
-    let cut = CancellationToken::new();
-    let outbox = Outbox::new(Transport::Sse, Bounds { messages, bytes }, cut.clone());
+fn outbox(messages: usize, bytes: usize) -> Outbox {
+    let outbox = Outbox::new(Transport::Sse, Bounds { messages, bytes });
     let outbox = Arc::into_inner(outbox).unwrap();
     outbox.open();
-    (outbox, cut)
+    outbox
 }
 fn push(outbox: &Outbox, text: &'static str) {
     outbox.push(Frame::announcement(Bytes::from_static(text.as_bytes())));
@@ -31,7 +30,7 @@ fn closed(outbox: &Outbox) -> Option<ClientClose> {
 
 #[test]
 fn what_queued_up_meanwhile_leaves_as_one_batch_in_order() {
-    let (outbox, _) = outbox(9, 99);
+    let outbox = outbox(9, 99);
     ["one", "two", "three"].iter().for_each(|text| push(&outbox, text));
     let mut batch = batch(&outbox);
     let mut slices = [IoSlice::new(&[]); 8];
@@ -43,7 +42,7 @@ fn what_queued_up_meanwhile_leaves_as_one_batch_in_order() {
 #[test]
 fn a_socket_may_take_a_batch_in_pieces_of_any_size() {
     for piece in 1..=11 {
-        let (outbox, _) = outbox(9, 99);
+        let outbox = outbox(9, 99);
         ["one", "two", "three"].iter().for_each(|text| push(&outbox, text));
         let (mut batch, mut written) = (batch(&outbox), Vec::new());
         while batch.has_remaining() {
@@ -58,7 +57,7 @@ fn a_socket_may_take_a_batch_in_pieces_of_any_size() {
 #[test]
 fn of_a_batch_given_up_only_a_frame_that_was_begun_is_left() {
     for (taken, left) in [(0, ""), (2, "e"), (3, ""), (4, "wo"), (6, "")] {
-        let (outbox, _) = outbox(9, 99);
+        let outbox = outbox(9, 99);
         ["one", "two", "three"].iter().for_each(|text| push(&outbox, text));
         let mut batch = batch(&outbox);
         batch.advance(taken);
@@ -70,7 +69,7 @@ fn of_a_batch_given_up_only_a_frame_that_was_begun_is_left() {
 #[test]
 fn a_writer_that_is_stuck_learns_of_every_end_but_the_shutdown() {
     let cut = |outbox: &Outbox| outbox.poll_cut(&mut Context::from_waker(&noop_waker()));
-    let (stopping, slow) = (outbox(9, 99).0, outbox(1, 99).0);
+    let (stopping, slow) = (outbox(9, 99), outbox(1, 99));
     stopping.close(ClientClose::Shutdown);
     assert!(cut(&stopping).is_pending() && cut(&slow).is_pending());
     ["a", "b"].iter().for_each(|text| push(&slow, text));
@@ -79,7 +78,7 @@ fn a_writer_that_is_stuck_learns_of_every_end_but_the_shutdown() {
 
 #[test]
 fn an_idle_outbox_keeps_no_room_for_messages() {
-    let (outbox, _) = outbox(99, 999);
+    let outbox = outbox(99, 999);
     (0..40).for_each(|_| push(&outbox, "x"));
     batch(&outbox);
     assert_eq!(outbox.lock().waiting.capacity(), 0);
@@ -87,7 +86,7 @@ fn an_idle_outbox_keeps_no_room_for_messages() {
 
 #[test]
 fn a_batch_is_bounded_and_the_rest_waits_for_the_next() {
-    let (outbox, _) = outbox(MAX_BATCH + 1, 9_999);
+    let outbox = outbox(MAX_BATCH + 1, 9_999);
     (0..=MAX_BATCH).for_each(|_| push(&outbox, "x"));
     assert_eq!(batch(&outbox).remaining(), MAX_BATCH);
     assert_eq!(batch(&outbox).remaining(), 1);
@@ -95,7 +94,7 @@ fn a_batch_is_bounded_and_the_rest_waits_for_the_next() {
 
 #[test]
 fn a_batch_ends_with_the_frame_that_fills_it() {
-    let (outbox, _) = outbox(9, 1 << 20);
+    let outbox = outbox(9, 1 << 20);
     let frame = Bytes::from(vec![b'x'; MAX_BATCH_BYTES - 1]);
     (0..5).for_each(|_| outbox.push(Frame::announcement(frame.clone())));
     assert_eq!(batch(&outbox).remaining(), 2 * frame.len());
@@ -106,18 +105,16 @@ fn a_batch_ends_with_the_frame_that_fills_it() {
 
 #[test]
 fn one_message_too_many_closes_the_client_as_slow_and_frees_its_memory() {
-    let (outbox, cut) = outbox(2, 99);
+    let outbox = outbox(2, 99);
     ["a", "b"].iter().for_each(|text| push(&outbox, text));
-    assert!(!cut.is_cancelled());
     push(&outbox, "c");
-    assert!(cut.is_cancelled());
     assert_eq!(closed(&outbox), Some(ClientClose::Slow));
     assert!(outbox.lock().waiting.is_empty());
 }
 
 #[test]
 fn one_byte_too_many_closes_the_client_as_slow() {
-    let (outbox, _) = outbox(9, 4);
+    let outbox = outbox(9, 4);
     ["ab", "cd"].iter().for_each(|text| push(&outbox, text));
     batch(&outbox);
     ["ab", "cd", "e"].iter().for_each(|text| push(&outbox, text));
@@ -126,26 +123,25 @@ fn one_byte_too_many_closes_the_client_as_slow() {
 
 #[test]
 fn a_single_frame_larger_than_the_bound_still_passes() {
-    let (outbox, _) = outbox(9, 2);
+    let outbox = outbox(9, 2);
     push(&outbox, "large");
     assert_eq!(batch(&outbox).remaining(), 5);
 }
 
 #[test]
 fn at_shutdown_the_client_gets_what_waits_and_then_the_reason() {
-    let (outbox, cut) = outbox(9, 99);
+    let outbox = outbox(9, 99);
     push(&outbox, "last words");
     outbox.close(ClientClose::Shutdown);
     outbox.close(ClientClose::Error);
     push(&outbox, "too late");
     assert_eq!(batch(&outbox).remaining(), 10);
     assert_eq!(closed(&outbox), Some(ClientClose::Shutdown));
-    assert!(!cut.is_cancelled());
 }
 
 #[tokio::test]
 async fn a_waiting_reader_is_woken_by_a_frame_and_by_the_close() {
-    let (outbox, _) = outbox(9, 99);
+    let outbox = outbox(9, 99);
     let outbox = Arc::new(outbox);
     let reader = tokio::spawn({
         let outbox = Arc::clone(&outbox);

@@ -108,11 +108,10 @@ mod tests {
     use super::*;
     use crate::hub::Bounds;
     use crate::model::Transport;
-    use tokio_util::sync::CancellationToken;
 
     fn outbox() -> Arc<Outbox> {
         let bounds = Bounds { messages: 1, bytes: 1 };
-        Outbox::new(Transport::Sse, bounds, CancellationToken::new())
+        Outbox::new(Transport::Sse, bounds)
     }
     fn all(texts: &[&str]) -> Vec<Subscription> {
         texts.iter().map(|text| Subscription::parse(text).unwrap()).collect()

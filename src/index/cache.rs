@@ -9,10 +9,14 @@ use tokio::sync::Mutex;
 use super::Keys;
 use super::load::{Snapshot, scan, version};
 use crate::conn::{Error, Shared, Signal};
+use crate::telemetry::task;
 
 /// How long a look at the version vouches for the copy. A change is seen by every worker
 /// within a second, told of or not: half of it is left for everything else.
 const FRESH: Duration = Duration::from_millis(500);
+
+/// From this age on a copy that is asked for is looked after, so that no job waits for it.
+const AGEING: Duration = Duration::from_millis(250);
 
 /// Loads that may be overtaken by a change before it is given up.
 const TRIES: usize = 5;
@@ -40,7 +44,7 @@ struct Inner {
     signal: Signal,
     checked: ArcSwapOption<Checked>,
     /// One looks at Redis, the others wait for what it finds.
-    looking: Mutex<()>,
+    looking: Arc<Mutex<()>>,
 }
 
 /// A copy, and when it was last known to be the present one.
@@ -55,7 +59,7 @@ impl ChainCache {
     /// given [`Keys::version`] among its signals.
     pub fn new(shared: Shared, keys: Keys) -> Self {
         let signal = shared.signal(&keys.version());
-        let (checked, looking) = (ArcSwapOption::empty(), Mutex::new(()));
+        let (checked, looking) = (ArcSwapOption::empty(), Arc::default());
         Self(Arc::new(Inner { shared, keys, signal, checked, looking }))
     }
 
@@ -63,23 +67,40 @@ impl ChainCache {
     /// heard of since, and the version was looked at within that time or is looked at now. They
     /// are loaded again only when it has changed, so the pointer tells whether anything did.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>, IndexError> {
-        if let Some(fresh) = self.0.fresh() {
+        if let Some((fresh, age)) = self.0.fresh() {
+            if age > AGEING {
+                self.look_ahead();
+            }
             return Ok(fresh);
         }
         let _alone = self.0.looking.lock().await;
         match self.0.fresh() {
-            Some(fresh) => Ok(fresh),
+            Some((fresh, _)) => Ok(fresh),
             None => self.0.look().await,
         }
     }
 }
 
+impl ChainCache {
+    /// Looks in the background, unless somebody does already.
+    fn look_ahead(&self) {
+        let Ok(alone) = Arc::clone(&self.0.looking).try_lock_owned() else { return };
+        let inner = Arc::clone(&self.0);
+        task::spawn("rule chains", async move {
+            // Whoever needs a copy once this one is too old meets the same fault.
+            let _ = inner.look().await;
+            drop(alone);
+        });
+    }
+}
+
 impl Inner {
-    fn fresh(&self) -> Option<Arc<Snapshot>> {
+    fn fresh(&self) -> Option<(Arc<Snapshot>, Duration)> {
         let checked = self.checked.load();
         let Checked { snapshot, at, heard } = checked.as_deref()?;
-        let fresh = at.elapsed() < FRESH && *heard == self.signal.count();
-        fresh.then(|| Arc::clone(snapshot))
+        let age = at.elapsed();
+        let fresh = age < FRESH && *heard == self.signal.count();
+        fresh.then(|| (Arc::clone(snapshot), age))
     }
 
     async fn look(&self) -> Result<Arc<Snapshot>, IndexError> {

@@ -24,6 +24,10 @@ use crate::telemetry::events::job::{JobDied, JobsReclaimed};
 /// The cursor at which a takeover begins, and which Redis gives when it has seen everything.
 const ROUND_OVER: &str = "0-0";
 
+/// For so long after a script found all it was asked for, plain reads do: they move no job that is
+/// due, and time is told by our own clock meanwhile.
+const FLOWING: Duration = Duration::from_millis(100);
+
 /// Keeps the slots of one consumer filled.
 pub(super) struct Taker<H> {
     claims: Claims,
@@ -38,6 +42,9 @@ pub(super) struct Taker<H> {
     pace: Pace,
     /// There may be more in the stream than was taken.
     hungry: bool,
+    /// The clock of Redis and ours when a script last found all it was asked for, and no read
+    /// has found less since.
+    flowing: Option<(u64, Instant)>,
     /// There may be entries pending for us that we never saw: an answer was lost.
     unseen: bool,
     /// Where the next takeover goes on.
@@ -78,6 +85,7 @@ impl<H: Handler> Taker<H> {
             due,
             pace,
             hungry: true,
+            flowing: None,
             unseen: false,
             cursor: ROUND_OVER.to_owned(),
             cut: CancellationToken::new(),
@@ -99,6 +107,7 @@ impl<H: Handler> Taker<H> {
                     // that nobody does.
                     self.unseen |= error.sent() != Sent::No;
                     self.hungry = true;
+                    self.flowing = None;
                     self.pace.failed(Instant::now());
                 }
             }
@@ -132,7 +141,10 @@ impl<H: Handler> Taker<H> {
         } else if (free > 0 && (self.hungry || self.pace.look_is_due(now)))
             || self.pace.job_is_due(now)
         {
-            self.claim(free, stop).await?;
+            match self.flowing.take().filter(|(_, since)| now < *since + FLOWING) {
+                Some(since) if !self.pace.job_is_due(now) => self.read(free, since, stop).await?,
+                _ => self.claim(free, stop).await?,
+            }
         } else {
             return Ok(false);
         }
@@ -160,10 +172,28 @@ impl<H: Handler> Taker<H> {
         let claimed = self.claims.claim(free, &self.parking()).await?;
         let found = claimed.entries.len();
         self.hungry = found == free;
+        self.flowing = (self.hungry && free > 0).then(|| (claimed.now_ms, Instant::now()));
         self.pace.looked(mode, found, Instant::now(), fastrand::f64());
         self.pace.due = due_in(claimed.next_due);
         for entry in claimed.entries {
             self.start(entry, claimed.now_ms, stop.is_cancelled());
+        }
+        Ok(())
+    }
+
+    /// Goes on taking what is known to be there.
+    async fn read(
+        &mut self,
+        free: usize,
+        since: (u64, Instant),
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let entries = self.claims.read(free).await?;
+        self.flowing = (entries.len() == free).then_some(since);
+        let (then_ms, then) = since;
+        let now_ms = then_ms.saturating_add(then.elapsed().as_millis() as u64);
+        for entry in entries {
+            self.start(entry, now_ms, stop.is_cancelled());
         }
         Ok(())
     }

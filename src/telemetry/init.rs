@@ -3,22 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::runtime::Handle;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::catalogue::{self, ALL, BUILD_INFO, Kind};
+use super::catalogue::{self, BUILD_INFO};
+use super::histogram::{Histograms, Sorting};
 use super::log;
 use super::page::Page;
-use super::task;
 use super::trace::{self, Exporting, TraceOptions};
 use crate::config::LogFormat;
 use crate::model::{Build, Component, Queue};
-
-/// Every observation of a histogram waits in memory until upkeep sorts it into its buckets:
-/// 16 bytes each, so at 50,000 commands a second this bounds them to 4 MiB.
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What telemetry needs to know of its process.
 #[derive(Clone, Debug)]
@@ -46,9 +42,9 @@ pub enum InitError {
     /// The pipeline of traces cannot be built from its settings.
     #[error("OTEL_EXPORTER_OTLP_*: {0}")]
     Tracing(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// The recorder of metrics cannot be built, or there is one already.
-    #[error("metrics: {0}")]
-    Metrics(#[from] BuildError),
+    /// There is a recorder of metrics already.
+    #[error("metrics: there is a recorder already")]
+    Metrics,
     /// There is a subscriber of log lines already.
     #[error("logs: {0}")]
     Logs(#[from] tracing_subscriber::util::TryInitError),
@@ -87,9 +83,8 @@ impl Telemetry {
         let page = match component {
             Component::Tool => None,
             Component::Server | Component::Worker => {
-                let handle = install(*component)?;
-                keep_up(handle.clone());
-                Some(Arc::new(Page::new(handle, runtime)))
+                let (handle, histograms) = install(*component)?;
+                Some(Arc::new(Page::new(handle, histograms, runtime)))
             }
         };
         Ok(Self { page, exporting })
@@ -115,32 +110,15 @@ impl Telemetry {
     }
 }
 
-fn install(component: Component) -> Result<PrometheusHandle, BuildError> {
+fn install(component: Component) -> Result<(PrometheusHandle, Histograms), InitError> {
     // What is not asked for here is off on purpose: recommended naming would append units to
     // names that carry theirs, and an idle timeout removes series that cached handles cannot
     // bring back.
-    let mut builder = PrometheusBuilder::new();
-    for metric in ALL.iter().filter(|metric| metric.kind == Kind::Histogram) {
-        // A histogram without buckets of its own would be rendered as a summary.
-        builder =
-            builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), metric.buckets)?;
-    }
-    let handle = builder.install_recorder()?;
+    let exporter = PrometheusBuilder::new().build_recorder();
+    let (handle, histograms) = (exporter.handle(), Histograms::default());
+    let recorder = Sorting { exporter, histograms: histograms.clone() };
+    metrics::set_global_recorder(recorder).map_err(|_refused| InitError::Metrics)?;
     catalogue::describe(component, |_| true);
     BUILD_INFO.at(Build).set(1.0);
-    Ok(handle)
-}
-
-fn keep_up(handle: PrometheusHandle) {
-    task::spawn("telemetry upkeep", async move {
-        let mut ticks = tokio::time::interval(UPKEEP);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let handle = handle.clone();
-            // Two million observations take 86 ms, too long for a thread that serves sockets.
-            // It fails only while the runtime ends.
-            let _ = tokio::task::spawn_blocking(move || handle.run_upkeep()).await;
-        }
-    });
+    Ok((handle, histograms))
 }

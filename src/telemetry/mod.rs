@@ -9,6 +9,8 @@ pub mod catalogue;
 pub mod events;
 pub mod family;
 #[cfg(feature = "bridge")]
+mod histogram;
+#[cfg(feature = "bridge")]
 mod init;
 mod limit;
 #[cfg(feature = "bridge")]

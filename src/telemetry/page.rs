@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use super::catalogue::*;
+use super::histogram::Histograms;
 
 /// What `/metrics` answers as its content type. The exporter would say a bare `text/plain`,
 /// which Prometheus 3 refuses.
@@ -23,16 +24,17 @@ const FRESH: Duration = Duration::from_secs(1);
 /// and those who come within a second share a page.
 pub(super) struct Page {
     handle: PrometheusHandle,
+    histograms: Histograms,
     process: metrics_process::Collector,
     runtime: Handle,
     last: Arc<Mutex<Option<(Instant, String)>>>,
 }
 
 impl Page {
-    pub(super) fn new(handle: PrometheusHandle, runtime: Handle) -> Self {
+    pub(super) fn new(handle: PrometheusHandle, histograms: Histograms, runtime: Handle) -> Self {
         let process = metrics_process::Collector::default();
         process.describe();
-        Self { handle, process, runtime, last: Arc::default() }
+        Self { handle, histograms, process, runtime, last: Arc::default() }
     }
 
     pub(super) async fn render(self: &Arc<Self>) -> String {
@@ -62,7 +64,8 @@ impl Page {
         let start = Instant::now();
         self.process.collect();
         self.observe_runtime();
-        let text = self.handle.render();
+        let mut text = self.handle.render();
+        self.histograms.render(&mut text);
         METRICS_RENDER_DURATION.at(()).set(start.elapsed().as_secs_f64());
         text
     }

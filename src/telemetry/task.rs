@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::events::process::TaskPanicked;
@@ -16,7 +17,15 @@ pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    tokio::spawn(async move {
+    spawn_on(&Handle::current(), name, future)
+}
+
+/// Spawns a task as [`spawn`] does, on another runtime.
+pub fn spawn_on<F>(runtime: &Handle, name: &'static str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    runtime.spawn(async move {
         // What the task held is dropped with it, so nobody sees it half changed.
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(output) => output,

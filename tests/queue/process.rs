@@ -33,7 +33,7 @@ async fn store(house: &House, chains: &[(&str, &str)]) {
 
 fn process(worker: &Owner) -> Process {
     let chains = ChainCache::new(worker.shared(), Keys::new(NAMESPACE));
-    Process::new(chains, worker.publisher(), prefix())
+    Process::new(chains, worker.publisher(), prefix()).unwrap()
 }
 
 fn job(event: Value) -> Job {

@@ -13,6 +13,7 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -147,7 +148,8 @@ fn serve(
     let listener = listener.unwrap();
     let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
     let drain = Duration::from_millis(200);
-    let serving = tokio::spawn(listener.serve(Arc::new(answer), stop.clone(), drain));
+    let serving =
+        tokio::spawn(listener.serve(Arc::new(answer), Handle::current(), stop.clone(), drain));
     (address, stop, serving)
 }
 
@@ -216,13 +218,12 @@ impl Peer {
         Reply { status, head: head.replace("\r\n", "\n"), body: vec![] }
     }
 
-    /// The next line of a stream that is not the framing of a chunk.
+    /// The next line of a stream that is not empty.
     async fn line(&mut self) -> String {
         loop {
             let mut line = String::new();
             assert_ne!(soon(self.0.read_line(&mut line)).await.unwrap(), 0, "the stream ended");
-            let is_framing = line.ends_with("\r\n");
-            if !is_framing && line != "\n" {
+            if line != "\n" {
                 return line.trim_end().to_owned();
             }
         }

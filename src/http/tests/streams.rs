@@ -23,6 +23,8 @@ async fn a_client_hears_what_is_published_after_its_200() {
     assert_eq!(reply.header("content-type"), Some("text/event-stream; charset=utf-8"));
     assert_eq!(reply.header("cache-control"), Some("no-store"));
     assert_eq!(reply.header("x-accel-buffering"), Some("no"));
+    assert_eq!(reply.header("connection"), Some("close"));
+    assert!(reply.header("date").is_some_and(|date| date.ends_with(" GMT")));
     assert!(peer.line().await.starts_with("retry: "));
     assert_eq!(peer.line().await, "event: status");
     assert_eq!(peer.line().await, "data: {}");
@@ -126,4 +128,29 @@ async fn a_client_that_stops_reading_is_cut_and_the_others_still_hear() {
     house.publish("door", "still here");
     assert_eq!(awake.line().await, "event: notification");
     assert!(!asleep.rest().await.contains("still here"));
+}
+
+#[tokio::test]
+async fn a_stream_may_be_asked_for_before_earlier_answers_are_read() {
+    const PAGES: usize = 100;
+    let house = House::start();
+    let mut peer = house.peer().await;
+    let (page, end) = ("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", " HTTP/1.1\r\n");
+    let asked = page.repeat(PAGES)
+        + &page.replacen("/ HTTP", "/v1/stream?channel=door HTTP", 1)
+        + "GET /never-read"
+        + end;
+    peer.0.get_mut().write_all(asked.as_bytes()).await.unwrap();
+    for _ in 0..PAGES {
+        let mut reply = peer.head().await;
+        assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"));
+        reply.body = vec![0; reply.header("content-length").unwrap().parse().unwrap()];
+        soon(peer.0.read_exact(&mut reply.body)).await.unwrap();
+        assert!(reply.body.ends_with(b"</html>\n"));
+    }
+    let stream = peer.head().await;
+    assert_eq!(stream.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert!(peer.line().await.starts_with("retry: "));
+    house.publish("door", "1");
+    assert_eq!(peer.line().await, "event: notification");
 }

@@ -14,11 +14,9 @@ use hyper::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Response, StatusCode};
 
 use super::body::Body;
-use super::serve::Connection;
 use super::subscribe;
 use crate::flow::listen::Listen;
 use crate::model::{Problem, ProblemKind, Transport};
@@ -30,18 +28,16 @@ pub(super) fn open(
     listen: &Listen,
     heartbeat: Duration,
     parts: &Parts,
-    connection: &Connection,
 ) -> Result<Response<Body>, Problem> {
     let accept = handshake(&parts.headers)?;
-    let upgrade = parts.extensions.get::<OnUpgrade>().cloned().ok_or_else(required)?;
     let query = parts.uri.query().unwrap_or_default();
     let wanted = subscribe::channels(query).map_err(Problem::invalid)?;
     let refused = |refusal| subscribe::refused(refusal, "channel");
-    let mut client = listen.hub().join(Transport::Ws, connection.cut.clone()).map_err(refused)?;
+    let mut client = listen.hub().join(Transport::Ws).map_err(refused)?;
     let unheard = client.want(&wanted).map_err(refused)?;
-    let session = Session::new(upgrade, client, listen.clone(), heartbeat, wanted, unheard);
-    connection.hand_over(Box::new(session));
-    let mut response = Response::new(Body::empty());
+    let session = Session::new(client, listen.clone(), heartbeat, wanted, unheard);
+    let session = super::session::Session::WebSocket(Box::new(session));
+    let mut response = Response::new(Body::Session(session));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -6,8 +6,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::coop;
@@ -18,17 +16,13 @@ use tungstenite::{Error, Message};
 use super::message::{self, Command};
 use super::socket::{self, Socket};
 use crate::flow::listen::{Listen, Verdicts};
+use crate::http::session::FAREWELL;
 use crate::http::subscribe;
 use crate::hub::{Client, Frame, Taken, ws_message};
 use crate::model::{ClientClose, Problem, Subscription};
 
-/// For the last words, and for the peer's answer to them. A client that was too slow may come to
-/// itself meanwhile, and then learns why it was closed.
-const FAREWELL: Duration = Duration::from_secs(5);
-
 /// What goes on with a socket after the handshake.
 pub struct Session {
-    upgrade: OnUpgrade,
     client: Client,
     listen: Listen,
     heartbeat: Duration,
@@ -40,24 +34,20 @@ impl Session {
     /// A session of `client`, who asked for what is `named` at once, and does not hear all of
     /// it yet.
     pub(super) fn new(
-        upgrade: OnUpgrade,
         client: Client,
         listen: Listen,
         heartbeat: Duration,
         named: Vec<Subscription>,
         unheard: Vec<Subscription>,
     ) -> Self {
-        Self { upgrade, client, listen, heartbeat, named, unheard }
+        Self { client, listen, heartbeat, named, unheard }
     }
 
-    /// Talks until either side ends it. The connection must have been given up by HTTP.
-    pub(in crate::http) async fn run(self) {
-        let Self { upgrade, client, listen, heartbeat, named, unheard } = self;
-        // Without an upgrade the peer was gone before it had its answer.
-        let Ok(upgraded) = upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else { return };
-        let socket = Socket::new(parts.io.into_inner(), &parts.read_buf);
-        drop(parts.read_buf);
+    /// Talks until either side ends it.
+    pub(in crate::http) async fn run(self, stream: TcpStream, head: Bytes, early: Bytes) {
+        let Self { client, listen, heartbeat, named, unheard } = self;
+        let socket = Socket::new(stream, head, &early);
+        drop(early);
         let mut heartbeat = interval_at(Instant::now() + heartbeat, heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         client.hear(&[]);

@@ -4,14 +4,15 @@
 //! each client would be in the way; what it would write of its own accord (the answers to pings
 //! and to a close) we write with the rest, in order.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, Read, Write};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::net::TcpStream;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 
+use crate::http::session::{Writer, poll_left};
 use crate::hub::Batch;
 
 /// What a client may send in one message: 128 of the longest channels, and some room.
@@ -19,8 +20,6 @@ pub(super) const MAX_MESSAGE: usize = 32 * 1024;
 /// Bytes read at a time. The room for them is there for as long as the client is, and what
 /// clients send is short.
 const READ_BUFFER: usize = 512;
-/// Slices of one `writev`; a batch has fewer frames.
-const MAX_SLICES: usize = 64;
 /// The longest content of a control frame.
 const MAX_CONTROL: usize = 125;
 
@@ -28,14 +27,13 @@ const MAX_CONTROL: usize = 125;
 pub(super) struct Socket {
     stream: TcpStream,
     reader: WebSocketContext,
-    batch: Batch,
-    blocked: bool,
+    writer: Writer,
     alive: bool,
 }
 
 impl Socket {
-    /// `early` is what came after the request and before its answer.
-    pub(super) fn new(stream: TcpStream, early: &[u8]) -> Self {
+    /// `head` is the answer that begins it, `early` what came after the request.
+    pub(super) fn new(stream: TcpStream, head: Bytes, early: &[u8]) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -43,7 +41,7 @@ impl Socket {
             .max_frame_size(Some(MAX_MESSAGE));
         let reader =
             WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
-        Self { stream, reader, batch: Batch::default(), blocked: false, alive: true }
+        Self { stream, reader, writer: Writer::new(head), alive: true }
     }
 
     /// The next message of the client, put together and checked as RFC 6455 says.
@@ -61,63 +59,33 @@ impl Socket {
 
     /// Puts the next batch in place. The one before must have been written.
     pub(super) fn begin(&mut self, batch: Batch) {
-        debug_assert!(!self.batch.has_remaining(), "one batch at a time");
-        self.batch = batch;
+        self.writer.begin(batch);
     }
 
-    /// Writes what is left of the batch, all its frames in one call where the kernel takes them.
+    /// Writes what is left of the batch.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.batch.has_remaining() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let filled = self.batch.chunks_vectored(&mut slices);
-            match self.stream.try_write_vectored(&slices[..filled]) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(written) => {
-                    self.batch.advance(written);
-                    // A peer that takes what it could not take before is there.
-                    self.alive |= std::mem::take(&mut self.blocked);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = true;
-                    ready!(self.stream.poll_write_ready(cx))?;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.writer.poll_write(&self.stream, cx)
     }
 
     /// Whether the peer gave a sign of life since this was asked last.
     pub(super) fn was_alive(&mut self) -> bool {
-        std::mem::take(&mut self.alive)
+        // A peer that takes what it could not take before is there.
+        std::mem::take(&mut self.alive) | self.writer.was_unblocked()
     }
 
     /// Gives up every notification that is not on its way already.
     pub(super) fn drop_waiting(&mut self) {
-        self.batch.keep_begun();
+        self.writer.drop_waiting();
     }
 
     /// Writes what is left and then `last`, says that this is all, and waits until the peer has
     /// closed as well: a socket closed before that may take the last words with it.
-    pub(super) async fn farewell(mut self, last: Bytes) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_write(cx)).await?;
-        let Self { mut stream, reader, .. } = self;
+    pub(super) async fn farewell(self, last: Bytes) -> io::Result<()> {
+        let Self { mut stream, reader, writer, .. } = self;
         drop(reader);
-        tokio::io::AsyncWriteExt::write_all(&mut stream, &last).await?;
-        tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
-        std::future::poll_fn(|cx| {
-            loop {
-                ready!(stream.poll_read_ready(cx))?;
-                match stream.try_read(&mut [0; READ_BUFFER]) {
-                    Ok(0) => return Poll::Ready(Ok(())),
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                        return Poll::Ready(Err(error));
-                    }
-                    _ => {}
-                }
-            }
-        })
-        .await
+        writer.farewell(&mut stream, &last).await?;
+        std::future::poll_fn(|cx| poll_left(&stream, cx)).await;
+        Ok(())
     }
 }
 
