@@ -239,4 +239,26 @@ mod tests {
             prop_assert_eq!(ByteSize::parse(&bytes.to_string()).map(ByteSize::bytes), Ok(bytes as usize));
         }
     }
+
+    proptest! {
+        #[test]
+        fn every_duration_is_read_as_it_is_written(ms in 0u64..=365 * 24 * 60 * 60 * 1000) {
+            let written = humantime::format_duration(Duration::from_millis(ms)).to_string();
+            prop_assert_eq!(Duration::parse(&written), Ok(Duration::from_millis(ms)));
+        }
+
+        #[test]
+        fn what_is_accepted_is_within_bounds_and_a_refusal_repeats_the_text(
+            text in "[0-9]{1,22} ?(|ns|us|ms|s|m|h|d|w|M|y|years|B|KiB|MiB|GiB|kb)"
+        ) {
+            match Duration::parse(&text) {
+                Ok(duration) => prop_assert!(duration <= LONGEST),
+                Err(why) => prop_assert!(why.contains(&text), "{why}"),
+            }
+            match ByteSize::parse(&text) {
+                Ok(size) => prop_assert!(size.bytes() < 4 << 30),
+                Err(why) => prop_assert!(why.contains(&text), "{why}"),
+            }
+        }
+    }
 }

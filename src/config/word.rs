@@ -260,4 +260,21 @@ mod tests {
             let _ = (ServerUrl::parse(&text), Sampler::parse(&text), LogFormat::parse(&text));
         }
     }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_is_in_its_normal_form(text in "(https?://)?[A-Z]?[a-z0-9.-]{1,9}(:[0-9]{1,5})?/?") {
+            if let Ok(origin) = WebOrigin::parse(&text) {
+                prop_assert_eq!(WebOrigin::parse(origin.as_str()), Ok(origin.clone()));
+            }
+            if let Ok(allowed) = AllowedHost::parse(&text) {
+                let again = allowed.port.map_or(allowed.host.clone(), |port| format!("{}:{port}", allowed.host));
+                prop_assert_eq!(AllowedHost::parse(&again), Ok(allowed));
+            }
+            if let Ok(name) = Name::parse(&text) {
+                prop_assert_eq!(name.as_str(), &text);
+                prop_assert!(text.len() <= Name::LONGEST && !text.contains(['.', ':', '/']));
+            }
+        }
+    }
 }

@@ -103,6 +103,7 @@ async fn answer(connection: &mut MultiplexedConnection, name: &str) -> Result<Va
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn an_old_server_is_refused_in_words() {
@@ -123,5 +124,19 @@ mod tests {
         assert_eq!(reason("NOAUTH", "HELLO must be called"), ConnectFailure::Auth);
         assert_eq!(reason("ERR", "max number of clients reached"), ConnectFailure::Maxclients);
         assert_eq!(reason("ERR", "unknown command 'HELLO'"), ConnectFailure::Protocol);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_greets_us_is_judged_by_its_major_version(major in 0u16..12, rest in "(\\.[0-9]{0,3}){0,2}", junk: Vec<u8>) {
+            let hello = |version: Vec<u8>| {
+                understood(&Value::Map(vec![(Value::BulkString("version".into()), Value::BulkString(version))]))
+            };
+            let version = format!("{major}{rest}").into_bytes();
+            prop_assert_eq!(hello(version).is_ok(), u32::from(major) >= OLDEST_REDIS);
+            for strange in [Value::BulkString(junk.clone()), Value::Array(vec![Value::BulkString(junk)]), Value::Nil] {
+                prop_assert!(understood(&strange).is_err());
+            }
+        }
     }
 }

@@ -150,6 +150,7 @@ fn normal(host: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn verdict(host: &str, origin: Option<&str>) -> Result<Admission, ProblemKind> {
         let known = |host: &str, port| AllowedHost { host: host.into(), port };
@@ -235,5 +236,33 @@ mod tests {
         assert_eq!(admit("http://evil.example/", &headers), Err(ProblemKind::MisdirectedHost));
         headers.append(HOST, "localhost".parse().unwrap());
         assert_eq!(admit("/", &headers), Err(ProblemKind::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn only_a_host_that_is_ours_gets_in(host in "[a-z.@:0-9]{1,20}|(localhost|127\\.0\\.0\\.1|bridge|\\[::1\\])[a-z.:@0-9]{0,8}") {
+            let name = normal(host.rsplit_once(':').filter(|_| !host.ends_with(']')).map_or(&*host, |(name, _)| name));
+            let ours = name == "localhost" || name.ends_with(".localhost") || name == "bridge"
+                || ["127.", "[", "192.0.2.7"].iter().any(|start| name.starts_with(start));
+            match verdict(&host, None) {
+                Ok(_) => prop_assert!(ours && !host.contains('@'), "{host}"),
+                Err(why) => prop_assert!(matches!(why, ProblemKind::Malformed | ProblemKind::MisdirectedHost)),
+            }
+        }
+
+        #[test]
+        fn only_our_own_page_and_the_allowed_one_get_in(
+            origin in "[ -~]{0,30}|(https?://)?(localhost|app\\.example|APP\\.example\\.)?[a-z.:@/0-9]{0,6}"
+        ) {
+            let plain = origin.to_ascii_lowercase().replacen(".:", ":", 1);
+            let plain = plain.strip_suffix('.').unwrap_or(&plain);
+            let known = ["http://localhost:8080", "https://localhost:8080", "https://app.example"];
+            let zeroes = plain.replace(":0", ":");
+            let ours = known.contains(&plain) || known.contains(&zeroes.as_str()) || plain == "https://app.example:443";
+            match verdict("localhost:8080", Some(&origin)) {
+                Ok(_) => prop_assert!(ours, "{origin}"),
+                Err(why) => prop_assert_eq!(why, ProblemKind::ForbiddenOrigin),
+            }
+        }
     }
 }

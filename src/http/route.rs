@@ -55,6 +55,7 @@ fn matches<'a>(template: &str, path: &'a str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_door_is_found_by_its_own_method_and_path() {
@@ -99,6 +100,23 @@ mod tests {
         for path in ["/v1/stream", "/v1/ws"] {
             let allowed = vec!["GET", "OPTIONS"];
             assert_eq!(route(&Method::HEAD, path), Route::MethodNotAllowed(allowed), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_what_is_in_the_table_exists(path in "(/v1)?/(events|stream|ws|livez|rule-chains)?(/[a-z%.]{0,4}){0,2}|.{0,20}") {
+            let in_table = |door: &Endpoint| {
+                let (template, mut parts) = (door.route().split('/'), path.split('/'));
+                template.clone().count() == parts.clone().count()
+                    && template.zip(&mut parts).all(|(wanted, part)| wanted == part || wanted == "{id}" && !part.is_empty())
+            };
+            let doors = Endpoint::ALL.iter().filter(|door| **door != Endpoint::Unmatched);
+            let exists = doors.clone().any(in_table);
+            prop_assert_eq!(route(&Method::TRACE, &path) == Route::NotFound, !exists);
+            if let Route::To(endpoint, id) = route(&Method::GET, &path) {
+                prop_assert_eq!(endpoint.route().replace("{id}", id), path);
+            }
         }
     }
 }

@@ -73,6 +73,7 @@ fn names(channels: &[Subscription]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_bad_channel_is_named_and_other_parameters_are_passed_over() {
@@ -82,5 +83,25 @@ mod tests {
         assert_eq!(channels("channels=a").unwrap(), []);
         let good = channels("channel=a.%2A&x=y&channel=b").unwrap();
         assert_eq!(good.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.*", "b"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_read_and_a_refusal_names_the_channel(query in ".{0,40}|(channel=[a-z.*%+&=0-9]{0,8}&?){0,5}") {
+            match channels(&query) {
+                Ok(found) => prop_assert!(found.len() <= query.matches("channel").count().max(query.matches('=').count())),
+                Err(faults) => prop_assert!(!faults.is_empty() && faults.iter().all(|it| it.path == "channel")),
+            }
+        }
+
+        #[test]
+        fn channels_survive_the_encoding_of_a_query(
+            names in prop::collection::vec("[A-Za-z0-9_:-]{1,9}(\\.[A-Za-z0-9_:-]{1,9}){0,3}(\\.\\*)?", 0..9)
+        ) {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(names.iter().map(|name| ("channel", name)));
+            let read: Vec<_> = channels(&query.finish()).unwrap().iter().map(ToString::to_string).collect();
+            prop_assert_eq!(read, names);
+        }
     }
 }

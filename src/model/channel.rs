@@ -143,4 +143,28 @@ mod tests {
             }
         }
     }
+
+    proptest! {
+        #[test]
+        fn a_name_is_what_the_grammar_says_and_no_longer(text in "[a-c_:*. é-]{0,6}|[a.]{198,202}") {
+            let allowed = |c: char| c.is_ascii_alphanumeric() || "_:-".contains(c);
+            let sound = text.len() <= 200
+                && text.split('.').all(|part| !part.is_empty() && part.chars().all(allowed));
+            match ChannelName::parse(&text) {
+                Ok(name) => prop_assert!(sound && name.as_str() == text),
+                Err(fault) => prop_assert!(!sound && fault.path == "channel", "{fault}"),
+            }
+        }
+
+        #[test]
+        fn a_prefix_hears_every_channel_below_it_and_no_other(
+            stem in "[ab]{1,2}(\\.[ab]{1,2}){0,2}", other in "[ab]{1,2}(\\.[ab]{1,2}){0,3}"
+        ) {
+            let below = Subscription::parse(&format!("{stem}.*")).unwrap();
+            let parts = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
+            let (stem, parts) = (parts(&stem), parts(&other));
+            let under = parts.len() > stem.len() && parts.starts_with(&stem);
+            prop_assert_eq!(below.matches(&channel(&other)), under);
+        }
+    }
 }

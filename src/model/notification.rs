@@ -320,4 +320,25 @@ mod tests {
             prop_assert_eq!(heard(&sent.to_wire()), sent);
         }
     }
+
+    proptest! {
+        #[test]
+        fn whatever_is_published_reaches_clients_as_one_line_of_a_cloud_event(
+            names in prop::sample::subsequence(vec!["acceptedms", "publishedms", "specversion",
+                "id", "source", "type", "time", "traceparent", "data", "x"], 7..=10),
+            texts in prop::collection::vec("1|1\\.0|[ -~é\n]{0,6}", 10), numbers: bool,
+        ) {
+            let value = |text: &str| text.parse::<u64>().ok().filter(|_| numbers)
+                .map_or(Value::from(text), Value::from);
+            let members: Map<_, _> = names.iter().zip(&texts)
+                .map(|(name, text)| ((*name).to_owned(), value(text))).collect();
+            let notification = heard(Value::Object(members).to_string().as_bytes());
+            prop_assert_eq!(notification.is_foreign(), notification.published_ms.is_none());
+            let line = notification.to_client_json();
+            prop_assert!(!line.contains(&b'\n'));
+            let seen: Map<_, _> = serde_json::from_slice(&line).unwrap();
+            prop_assert!(is_cloud_event(&seen), "{seen:?}");
+            prop_assert!(!seen.contains_key("acceptedms") && !seen.contains_key("publishedms"));
+        }
+    }
 }

@@ -309,4 +309,22 @@ mod tests {
             prop_assert_eq!(endpoint.password.as_ref().map(Secret::expose), Some(password.as_str()));
         }
     }
+
+    proptest! {
+        #[test]
+        fn an_endpoint_is_shown_as_a_url_that_means_it_and_never_with_its_password(
+            text in "(redis|rediss|valkey|unix)://(/tmp/[a-z]{1,5}|((u[0-9]?)?:hunter2@)?[a-z.]{1,9}(:[0-9]{1,5})?)(/[0-9]{1,3})?(\\?(db=[0-9]|pass=hunter2|protocol=resp3))?"
+        ) {
+            match text.parse::<RedisEndpoint>() {
+                Ok(endpoint) => {
+                    let shown = endpoint.to_string();
+                    prop_assert!(!shown.contains("hunter2"), "{shown}");
+                    let again = read(&shown);
+                    prop_assert_eq!((&again.target, again.db, &again.tls), (&endpoint.target, endpoint.db, &endpoint.tls));
+                    prop_assert_eq!(again.password.is_some(), endpoint.password.is_some());
+                }
+                Err(fault) => prop_assert!(!fault.message.contains("hunter2"), "{fault}"),
+            }
+        }
+    }
 }

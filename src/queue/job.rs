@@ -192,6 +192,7 @@ fn number<T: FromStr>(value: Value) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn bulk(text: &str) -> Value {
         Value::BulkString(text.as_bytes().to_vec())
@@ -227,5 +228,64 @@ mod tests {
     fn source_and_id_are_not_run_together() {
         assert_ne!(DedupKey::new("a", "bc"), DedupKey::new("ab", "c"));
         assert_eq!(DedupKey::new("a", "bc").to_string().len(), 32);
+    }
+
+    fn replies() -> impl Strategy<Value = Value> {
+        let word = prop::sample::select(vec![
+            "id",
+            "type",
+            "event",
+            "at",
+            "attempt",
+            "deliveries",
+            "body",
+            "traceparent",
+            "7",
+            "-1",
+            "99999999999999999999",
+            "5-1",
+            "5",
+            "-",
+            "",
+        ]);
+        let leaf = prop_oneof![
+            6 => word.prop_map(bulk),
+            1 => any::<Vec<u8>>().prop_map(Value::BulkString),
+            1 => any::<i64>().prop_map(Value::Int),
+            1 => Just(Value::Nil),
+        ];
+        leaf.prop_recursive(3, 60, 20, |inner| {
+            prop::collection::vec(inner, 0..20).prop_map(Value::Array)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_panics(reply in replies(), fields in prop::collection::vec(replies(), 0..20)) {
+            let around = Value::Array(vec![bulk("5-1"), Value::Int(1), Value::Array(fields.clone())]);
+            let first = Value::Array(vec![bulk("5-1"), Value::Array(fields)]);
+            for entry in [Entry::again(reply.clone()), Entry::first(reply), Entry::again(around), Entry::first(first)] {
+                // Either verdict will do.
+                let _ = entry.and_then(Entry::into_job);
+            }
+        }
+
+        #[test]
+        fn a_job_is_read_as_it_was_written(id in "[^ ]{1,20}", body: Vec<u8>, attempt: u32,
+            earlier: u32, deliveries: u32, at: u64, ms: u64, sequence: u64, shift in 0usize..12) {
+            let pairs = [("id", id.clone().into_bytes()), ("type", b"event".to_vec()),
+                ("at", at.to_string().into_bytes()), ("attempt", attempt.to_string().into_bytes()),
+                ("deliveries", earlier.to_string().into_bytes()), ("body", body.clone())];
+            let mut pairs = pairs.map(|(name, value)| [bulk(name), Value::BulkString(value)]);
+            pairs.rotate_left(shift % 6);
+            let fields = Value::Array(pairs.concat());
+            let entry = EntryId(ms, sequence);
+            prop_assert_eq!(entry.to_string().parse(), Ok(entry));
+            let reply = vec![bulk(&entry.to_string()), Value::Int(deliveries.into()), fields];
+            let job = Entry::again(Value::Array(reply)).and_then(Entry::into_job);
+            let deliveries = earlier.saturating_add(deliveries);
+            let job_type = JobType::Event;
+            prop_assert_eq!(job, Some(Job { id, job_type, attempt, deliveries, enqueued_ms: at, body, traceparent: None }));
+        }
     }
 }

@@ -337,6 +337,20 @@ const STREAM: Kinds = &[
     ("a name that is too long", &[400], |request, random| {
         request.target = format!("/v1/stream?channel={}", name(random, 201..9_000));
     }),
+    ("a good name and a broken one, written anyhow", &[400], |request, random| {
+        let escaped = |text: &str, random: &mut Rng| -> String {
+            let escape = |byte: u8| match random.u8(..3) {
+                0 => format!("%{byte:02x}"),
+                1 => format!("%{byte:02X}"),
+                _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+                _ => format!("%{byte:02X}"),
+            };
+            text.bytes().map(escape).collect()
+        };
+        let broken = random.choice([" ", "a b", "a,b", "a;b", "a\\", "a\"", "\u{1}", "a\u{2028}"]);
+        let (key, broken) = (escaped("channel", random), escaped(broken.unwrap(), random));
+        request.target = format!("/v1/stream?x=y&{key}=good.%2A&{key}={broken}&&=");
+    }),
     ("too many channels", &[400], |request, random| {
         let count = random.usize(129..2_000);
         let all: Vec<_> = (0..count).map(|number| format!("channel=c{number}")).collect();

@@ -20,6 +20,7 @@ use inputs::{DOORS, Door, Listener, malformed};
 use raw::{Answer, exchange};
 use support::house::House;
 use support::metrics::parse;
+use trunkline::model::{Endpoint, Label};
 
 /// Of each door.
 const INPUTS: u64 = 300;
@@ -95,6 +96,16 @@ async fn no_door_can_be_broken_from_outside() {
     let accepted = house.server.metric("trunkline_events_accepted_total").await;
     assert_eq!(accepted.value().await, Some(0.0), "nothing of it got in");
     is_unharmed(house).await;
+}
+
+#[test]
+fn every_door_there_is_gets_its_share() {
+    let tried: Vec<_> = DOORS.iter().map(|door| (door.method, door.path)).collect();
+    for endpoint in Endpoint::ALL.iter().filter(|door| **door != Endpoint::Unmatched) {
+        let path = endpoint.route().replace("{id}", "a");
+        assert!(tried.contains(&(endpoint.method(), &path)), "{} {path}", endpoint.method());
+    }
+    const { assert!(INPUTS >= 200) }
 }
 
 #[tokio::test]

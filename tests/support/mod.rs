@@ -8,6 +8,7 @@
 #![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+pub mod browser;
 pub mod certificates;
 pub mod chain;
 pub mod children;

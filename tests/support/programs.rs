@@ -15,6 +15,8 @@ pub enum Program {
     Promtool,
     /// The Alertmanager.
     Alertmanager,
+    /// A browser.
+    Chromium,
 }
 
 impl Program {
@@ -39,6 +41,11 @@ impl Program {
                 &["alertmanager", "prometheus-alertmanager"][..],
                 "prometheus-alertmanager",
             ),
+            Program::Chromium => (
+                "CHROME",
+                &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"][..],
+                "chromium",
+            ),
         };
         if let Some(chosen) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
             let path = PathBuf::from(chosen);
@@ -60,7 +67,15 @@ impl Program {
     }
 
     fn usable(self, path: &Path) -> bool {
-        path.is_file() && (self != Program::Redis || major_version(path) >= 7)
+        let runs = || match self {
+            Program::Redis => major_version(path) >= 7,
+            // Ubuntu's is a script that asks for a snap.
+            Program::Chromium => {
+                Command::new(path).arg("--version").output().is_ok_and(|it| it.status.success())
+            }
+            Program::Prometheus | Program::Promtool | Program::Alertmanager => true,
+        };
+        path.is_file() && runs()
     }
 }
 

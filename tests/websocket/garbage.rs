@@ -176,7 +176,7 @@ fn nonsense(random: &mut Rng) -> Vec<String> {
     all.push(format!("{{\"subscribe\":[\"{}\"]}}", "a".repeat(201)));
     all.push(format!("{{\"subscribe\":[{}1]}}", "1,".repeat(10_000)));
     all.push(format!("{{\"subscribe\":[{}\"a\"]}}", "\"a\",".repeat(128)));
-    for _ in 0..100 {
+    for _ in 0..300 {
         let mut good = json!({ "subscribe": ["a", "b.*"] }).to_string().into_bytes();
         let at = random.usize(..good.len());
         good[at] = random.choice(*b"\"{}[],\\ *\t").unwrap();
@@ -198,7 +198,7 @@ async fn texts_that_are_no_message_get_an_error_and_the_conversation_goes_on() {
     let mut random = Rng::with_seed(7);
     let mut client = Client::hearing(&house, &["door"]).await;
     let all = nonsense(&mut random);
-    assert!(all.len() > 120, "{}", all.len());
+    assert!(all.len() >= 200, "{}", all.len());
     for text in &all {
         client.send(tokio_websockets::Message::text(text.clone())).await;
         let answer = client.next().await;

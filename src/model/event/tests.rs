@@ -206,3 +206,120 @@ proptest! {
         prop_assert_eq!(read.as_map(), event.as_map());
     }
 }
+
+/// Values as they may stand in a document, more or less.
+fn values() -> impl Strategy<Value = Value> {
+    let text = prop::sample::select(vec![
+        "1.0",
+        "1",
+        "",
+        "/s",
+        "a b",
+        "%zz",
+        "t",
+        "yesterday",
+        "2025-01-31T08:00:00Z",
+        "text/plain",
+        "AA==",
+        "?",
+        "\u{7}",
+        "https://example.com/s",
+    ]);
+    let leaf = prop_oneof![
+        6 => text.prop_map(Value::from),
+        1 => any::<String>().prop_map(Value::from),
+        1 => any::<i64>().prop_map(Value::from),
+        1 => any::<bool>().prop_map(Value::from),
+        1 => Just(Value::Null),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| prop::collection::vec(inner, 0..4).prop_map(Value::from))
+}
+
+/// Objects with the attributes of an event, sound or spoilt, some left out, and others.
+fn documents() -> impl Strategy<Value = Value> {
+    let name = prop::sample::select(vec![
+        "specversion",
+        "id",
+        "source",
+        "type",
+        "subject",
+        "time",
+        "datacontenttype",
+        "dataschema",
+        "data",
+        "data_base64",
+        "traceparent",
+        "tenant",
+        "Upper",
+        "na-me",
+        "",
+    ]);
+    let members = prop::collection::hash_map(name.prop_map(str::to_owned), values(), 0..4);
+    let required = prop::sample::subsequence(vec!["specversion", "id", "source", "type"], 2..=4);
+    (members, required).prop_map(|(mut members, required)| {
+        for name in required {
+            members.insert(name.to_owned(), sound()[name].clone());
+        }
+        Value::Object(members.into_iter().collect())
+    })
+}
+
+proptest! {
+    #[test]
+    fn an_event_is_read_back_as_it_was_taken_and_a_refusal_names_a_member(document in documents()) {
+        for taken in [Event::structured(document.clone()), Event::shorthand(document.clone())] {
+            match taken {
+                Ok(event) => {
+                    let read = Event::from_json(&event.to_json()).unwrap();
+                    prop_assert_eq!(read.as_map(), event.as_map());
+                    prop_assert!((1..=MAX_ID_BYTES).contains(&event.id().len()));
+                    prop_assert!(!event.source().is_empty() && !event.kind().is_empty());
+                }
+                Err(faults) => {
+                    prop_assert!((1..=50).contains(&faults.len()));
+                    let named = faults.iter().all(|it| it.path.starts_with('$') && it.path.len() > 1);
+                    prop_assert!(named && faults.iter().all(|it| !it.message.is_empty()), "{faults:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_is_all_or_nothing_and_a_fault_names_the_index(
+        documents in prop::collection::vec(documents(), 0..6)
+    ) {
+        let one_by_one: Vec<bool> =
+            documents.iter().map(|one| Event::structured(one.clone()).is_ok()).collect();
+        match Event::batch(documents.into()) {
+            Ok(events) => prop_assert_eq!(vec![true; events.len()], one_by_one),
+            Err(faults) => for (index, sound) in one_by_one.iter().enumerate() {
+                let named = faults.iter().any(|it| it.path.starts_with(&format!("$[{index}]")));
+                prop_assert_eq!(named, !sound, "{}: {:?}", index, faults);
+            },
+        }
+    }
+
+    #[test]
+    fn any_attribute_survives_the_way_through_a_header(subject in "[^\\p{C}]{1,40}", body: Vec<u8>) {
+        let escaped = percent_encoding::utf8_percent_encode(&subject, percent_encoding::NON_ALPHANUMERIC);
+        let event = binary(&[("ce-subject", &escaped.to_string())], Some("image/png"), &body).unwrap();
+        prop_assert_eq!(event.subject(), Some(subject.as_str()));
+        let stored = event.as_map().get("data_base64").and_then(Value::as_str).unwrap_or_default();
+        use base64::Engine;
+        prop_assert_eq!(base64::engine::general_purpose::STANDARD.decode(stored).unwrap(), body);
+    }
+
+    #[test]
+    fn a_refused_header_is_named(name in "[a-zA-Z0-9_-]{0,12}|data|data_base64|DataContentType|time|Id", value: Vec<u8>, twice: bool) {
+        let name = format!("ce-{name}");
+        let headers = HEADERS.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let more = std::iter::repeat_n((name.as_str(), &value[..]), 1 + usize::from(twice));
+        match Event::binary(headers.chain(more), None, b"") {
+            Ok(event) => prop_assert_eq!(event.as_map().len(), HEADERS.len() + 1),
+            Err(faults) => {
+                let known = |path: &str| path.eq_ignore_ascii_case(&name) || name.len() == 3;
+                prop_assert!(faults.iter().all(|it| known(&it.path)), "{name}: {faults:?}");
+            }
+        }
+    }
+}

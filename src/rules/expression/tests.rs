@@ -212,6 +212,15 @@ proptest! {
 
     #[test]
     fn no_text_panics(source in "\\PC{0,60}|[ -~]{0,60}") {
-        drop(compiled(&source));
+        if let Err(faults) = compiled(&source) {
+            prop_assert!(!faults.is_empty() && faults.iter().all(|fault| !fault.is_empty()));
+        }
+    }
+
+    #[test]
+    fn no_source_beyond_its_bounds_is_taken(length in 4_000usize..4_200, terms in 100usize..160) {
+        let text = format!("'{}'", "x".repeat(length - 2));
+        prop_assert_eq!(compiled(&text).is_ok(), length <= MAX_SOURCE_BYTES);
+        prop_assert_eq!(compiled(&format!("1{}", "+1".repeat(terms))).is_ok(), 2 * terms < 256);
     }
 }

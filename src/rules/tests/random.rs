@@ -72,8 +72,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn no_document_panics(document in documents()) {
-        drop(RuleChain::parse(Some("a"), document));
+    fn a_document_that_is_refused_is_told_where(document in documents()) {
+        if let Err(faults) = RuleChain::parse(Some("a"), document) {
+            prop_assert!(!faults.is_empty());
+            let placed = |fault: &Fault| fault.path.starts_with('$') && !fault.message.is_empty();
+            prop_assert!(faults.iter().all(placed), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_chain_is_read_back_as_it_was_taken(nodes in nodes()) {
+        let document = of(nodes);
+        if let Ok(chain) = RuleChain::parse(None, document.clone()) {
+            let stored = serde_json::to_vec(&chain).unwrap();
+            let read = RuleChain::from_json(chain.id(), &stored).unwrap();
+            prop_assert_eq!(serde_json::to_value(&read).unwrap(), document);
+        }
     }
 
     #[test]

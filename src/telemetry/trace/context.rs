@@ -118,6 +118,7 @@ impl Sampler {
 mod tests {
     use super::*;
     use crate::config::Sampler::*;
+    use proptest::prelude::*;
 
     const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
@@ -179,5 +180,20 @@ mod tests {
         let sampler = sampler(ParentBasedTraceIdRatio, 0.25);
         let sampled = (0..10_000).filter(|_| sampler.decide(None).sampled()).count();
         assert!((2_200..2_800).contains(&sampled), "{sampled}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_called_a_traceparent_can_be_read_and_nothing_else(
+            text in "[0-9a-fg+é-]{0,60}|0[01]-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.{0,4})?|(00|01|ff)-(0{32}|[0-9a-f]{32}|[0-9A-F+]{31,33})-(0{16}|[0-9a-f]{16}|[0-9a-f+]{15,17})-[0-9a-f]{2}f?(-.{0,4})?"
+        ) {
+            prop_assert_eq!(TraceContext::parse(&text).is_some(), crate::model::is_traceparent(&text));
+        }
+
+        #[test]
+        fn every_context_survives_reading_and_writing(trace_id in 1u128.., span_id in 1u64.., sampled: bool) {
+            let context = TraceContext { trace_id, span_id, sampled, root: false };
+            prop_assert_eq!(TraceContext::parse(&context.to_traceparent()), Some(context));
+        }
     }
 }
