@@ -89,8 +89,8 @@ pub enum Error {
     /// The command would block, bind or confuse a connection that others share. Nothing was sent.
     #[error("{command} is not allowed on a shared connection: {why}; nothing was sent")]
     Denied {
-        /// The command's name.
-        command: &'static str,
+        /// The command's name, and the option that makes it so.
+        command: String,
         /// What it would do to the others.
         why: &'static str,
     },
@@ -295,9 +295,11 @@ mod tests {
 
     #[test]
     fn a_typed_error_survives_the_way_through_redis_rs() {
-        let refused = Error::Denied { command: "BLPOP", why: "it blocks" };
+        let refused = Error::Denied { command: "BLPOP".into(), why: "it blocks" };
         let wrapped: RedisError = refused.into();
-        assert!(matches!(Error::from(wrapped), Error::Denied { command: "BLPOP", .. }));
+        assert!(
+            matches!(Error::from(wrapped), Error::Denied { command, .. } if command == "BLPOP")
+        );
 
         let wrapped: RedisError = Error::Timeout { after: Duration::from_millis(500) }.into();
         assert!(wrapped.is_timeout());

@@ -41,7 +41,7 @@ async fn what_blocks_or_binds_is_refused_through_the_typed_interface_too() {
     ];
     for (name, result) in refused {
         let error = Error::from(result.unwrap_err());
-        assert!(matches!(&error, Error::Denied { command, .. } if *command == name), "{error}");
+        assert!(matches!(&error, Error::Denied { command, .. } if command == name), "{error}");
         assert_eq!(error.sent(), Sent::No);
     }
     let after = connection(&redis, "shared");
