@@ -14,7 +14,7 @@ use hyper::header::{
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode, Version};
 
 use super::body::Body;
 use super::subscribe;
@@ -29,6 +29,10 @@ pub(super) fn open(
     heartbeat: Duration,
     parts: &Parts,
 ) -> Result<Response<Body>, Problem> {
+    // An HTTP/1.0 client knows no 101, and its Upgrade means nothing (RFC 9110, section 7.8).
+    if parts.version != Version::HTTP_11 {
+        return Err(required());
+    }
     let accept = handshake(&parts.headers)?;
     let query = parts.uri.query().unwrap_or_default();
     let wanted = subscribe::channels(query).map_err(Problem::invalid)?;
