@@ -99,8 +99,11 @@ impl Talk {
             {
                 self.answer(verdicts);
             }
-            if self.heartbeat.poll_tick(cx).is_ready() && !self.beat() {
-                return Poll::Ready(End::ours(ClientClose::PingTimeout));
+            // Until it is not due: only then does it wake this task the next time.
+            while self.heartbeat.poll_tick(cx).is_ready() {
+                if !self.beat() {
+                    return Poll::Ready(End::ours(ClientClose::PingTimeout));
+                }
             }
             if let Poll::Ready(end) = self.poll_write(cx) {
                 return Poll::Ready(end);
@@ -128,6 +131,8 @@ impl Talk {
     /// Writes whatever waits. Ready at the end only.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
+            // So does one for whom always more comes.
+            ready!(coop::poll_proceed(cx)).made_progress();
             match self.socket.poll_write(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(End::lost(ClientClose::Error)),
