@@ -2,12 +2,15 @@
 //!
 //! Jobs go there and come back in batches: what the line has ready at one time goes to one
 //! thread, and its answers return together. A wake-up of a thread costs about what a job does,
-//! so under load it is paid once for a batch. Alone, a job waits for nobody.
+//! so under load it is paid once for a batch. Alone, a job waits for nobody. Jobs that take long
+//! are given out one by one, so that all threads have some.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,6 +19,9 @@ use crate::telemetry::task;
 
 /// Jobs that one thread is given at a time. A slow one delays the others of its batch.
 const BATCH: usize = 32;
+/// A batch is cut to last about this long, should its jobs take as long as those of the batch
+/// before: some tens of times what a wake-up costs, so that nothing is gained by a longer one.
+const SLICE: Duration = Duration::from_micros(500);
 /// Jobs that may wait for a thread; beyond that they wait for a place.
 const WAITING: usize = 256;
 
@@ -50,19 +56,24 @@ impl<I: Send + 'static, O: Send + 'static> Evaluator<I, O> {
         let (batches, requests) = mpsc::channel(threads);
         let (answers, mut answered) = mpsc::channel::<Vec<Answered<O>>>(threads);
         let (requests, work) = (Arc::new(Mutex::new(requests)), Arc::new(work));
+        let cost = Arc::new(Cost::default());
         for _ in 0..threads {
-            let (requests, work) = (Arc::clone(&requests), Arc::clone(&work));
+            let (requests, work, cost) =
+                (Arc::clone(&requests), Arc::clone(&work), Arc::clone(&cost));
             let answers = answers.clone();
-            let each = move || serve(name, &requests, &answers, &*work);
+            let each = move || serve(name, &requests, &answers, &cost, &*work);
             thread::Builder::new().name(name.to_owned()).spawn(each)?;
         }
         task::spawn(name, async move {
-            let mut batch = Vec::with_capacity(BATCH);
+            let mut ready = Vec::new();
             // Runs after all jobs that were ready when the first of them asked.
-            while asked.recv_many(&mut batch, BATCH).await > 0 {
-                let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                if batches.send(full).await.is_err() {
-                    return;
+            while asked.recv_many(&mut ready, BATCH).await > 0 {
+                while !ready.is_empty() {
+                    let rest = ready.split_off(cost.fitting().min(ready.len()));
+                    let batch = std::mem::replace(&mut ready, rest);
+                    if batches.send(batch).await.is_err() {
+                        return;
+                    }
                 }
             }
         });
@@ -87,16 +98,35 @@ impl<I: Send + 'static, O: Send + 'static> Evaluator<I, O> {
     }
 }
 
+/// Nanoseconds that a job of the last batch took; nothing is known at first.
+#[derive(Default)]
+struct Cost(AtomicU64);
+
+impl Cost {
+    fn learn(&self, elapsed: Duration, jobs: usize) {
+        let each = elapsed.as_nanos() / jobs.max(1) as u128;
+        self.0.store(u64::try_from(each).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many of such jobs make a batch.
+    fn fitting(&self) -> usize {
+        let fitting = SLICE.as_nanos() as u64 / self.0.load(Ordering::Relaxed).max(1);
+        fitting.clamp(1, BATCH as u64) as usize
+    }
+}
+
 /// One thread: takes a batch, does it, gives it back, until there will be no more.
 fn serve<I, O>(
     name: &'static str,
     requests: &Mutex<mpsc::Receiver<Vec<Request<I, O>>>>,
     answers: &mpsc::Sender<Vec<Answered<O>>>,
+    cost: &Cost,
     work: &impl Fn(I) -> O,
 ) {
     // One thread waits for work, the others wait for their turn to.
     let next = || requests.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
     while let Some(batch) = next() {
+        let began = Instant::now();
         let wanted = batch.into_iter().filter(|request| !request.answer.is_closed());
         let done = wanted.map(|Request { input, answer }| {
             // What the input held is dropped with it, so nobody sees it half changed.
@@ -106,7 +136,9 @@ fn serve<I, O>(
             }
             (answer, output.ok())
         });
-        if answers.blocking_send(done.collect()).is_err() {
+        let done: Vec<_> = done.collect();
+        cost.learn(began.elapsed(), done.len());
+        if answers.blocking_send(done).is_err() {
             return;
         }
     }
@@ -114,8 +146,7 @@ fn serve<I, O>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc as std_mpsc;
-    use std::time::Duration;
+    use std::sync::{Barrier, mpsc as std_mpsc};
 
     use futures_util::future::join_all;
 
@@ -153,5 +184,19 @@ mod tests {
         assert_eq!(evaluator.evaluate(false).await, Some(()));
         drop(release);
         assert_eq!(slow.await, Some(()));
+    }
+    #[tokio::test]
+    async fn jobs_that_take_long_are_spread_over_the_threads() {
+        let both = Barrier::new(2);
+        let work = move |first: bool| match first {
+            true => thread::sleep(SLICE),
+            // Returns when two threads have come here.
+            false => drop(both.wait()),
+        };
+        let evaluator = Evaluator::start("rules", 2, work).unwrap();
+        assert_eq!(evaluator.evaluate(true).await, Some(()));
+        let two = async { tokio::join!(evaluator.evaluate(false), evaluator.evaluate(false)) };
+        let met = tokio::time::timeout(Duration::from_secs(9), two).await;
+        assert_eq!(met, Ok((Some(()), Some(()))), "one thread was given both");
     }
 }
