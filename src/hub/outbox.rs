@@ -3,7 +3,7 @@
 //!
 //! A notification is *enqueued* when it enters, *delivered* when the kernel took its last
 //! byte, and otherwise *dropped* for the reason the client was closed. Its account travels
-//! with it, in a [`Batch`] even through the HTTP library's own write buffer, so at any moment
+//! with it, in a [`Batch`] until the socket has it, so at any moment
 //! enqueued = delivered + dropped + waiting.
 
 use std::collections::VecDeque;
@@ -16,8 +16,7 @@ use crate::model::{ClientClose, Transport};
 use crate::telemetry::events::client::{ClientJoined, Enqueued};
 use bytes::Buf;
 
-/// Frames in one batch: hyper hands at most 64 slices to one `writev`, and the chunk's own
-/// framing takes some.
+/// Frames in one batch: fewer than the slices that one `writev` is given.
 const MAX_BATCH: usize = 60;
 /// Bytes after which a batch takes no further frame. What is in a batch has left the bound of the
 /// outbox, so a client may hold this much, and one frame, beyond it.
@@ -175,10 +174,11 @@ impl Outbox {
         }
     }
 
-    /// Whether more than half of the bound waits. Then whoever answers this client's requests
+    /// Whether more than half of either bound waits. Then whoever answers this client's requests
     /// had better not read the next, since its own answers could be what closes it as slow.
     pub fn is_crowded(&self) -> bool {
-        self.lock().waiting.len() > self.bounds.messages / 2
+        let state = self.lock();
+        state.waiting.len() > self.bounds.messages / 2 || state.bytes > self.bounds.bytes / 2
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -222,19 +222,20 @@ fn wake(mut state: MutexGuard<'_, State>) {
 pub struct Batch {
     frames: VecDeque<Waiting>,
     remaining: usize,
-    /// Whether a part of the first frame was taken.
+    /// Whether the first frame has to follow: a part of it was taken, or all else depends on it.
     begun: bool,
 }
 
 impl Batch {
-    /// One frame alone.
+    /// One frame alone, which must not be given up: without the head of an answer the peer could
+    /// not read whatever comes after it.
     pub fn of(frame: Frame) -> Self {
         let remaining = frame.bytes().len();
-        Self { frames: [Waiting { frame, account: None }].into(), remaining, begun: false }
+        Self { frames: [Waiting { frame, account: None }].into(), remaining, begun: true }
     }
 
-    /// Drops every frame of which nothing was taken. What is left of one that was begun has to
-    /// follow, or the peer could not read whatever comes after it.
+    /// Drops every frame of which nothing was taken, but for that of [`Batch::of`]. What is left of
+    /// one that was begun has to follow, or the peer could not read whatever comes after it.
     pub fn keep_begun(&mut self) {
         self.frames.truncate(usize::from(self.begun));
         self.remaining = self.frames.front().map_or(0, |front| front.frame.bytes().len());

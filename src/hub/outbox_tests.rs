@@ -55,6 +55,13 @@ fn a_socket_may_take_a_batch_in_pieces_of_any_size() {
 }
 
 #[test]
+fn the_head_of_an_answer_is_not_given_up() {
+    let mut batch = Batch::of(Frame::announcement(Bytes::from_static(b"head")));
+    batch.keep_begun();
+    assert_eq!(batch.copy_to_bytes(batch.remaining()), "head");
+}
+
+#[test]
 fn of_a_batch_given_up_only_a_frame_that_was_begun_is_left() {
     for (taken, left) in [(0, ""), (2, "e"), (3, ""), (4, "wo"), (6, "")] {
         let outbox = outbox(9, 99);
@@ -119,6 +126,17 @@ fn one_byte_too_many_closes_the_client_as_slow() {
     batch(&outbox);
     ["ab", "cd", "e"].iter().for_each(|text| push(&outbox, text));
     assert_eq!(closed(&outbox), Some(ClientClose::Slow));
+}
+
+#[test]
+fn an_outbox_is_crowded_by_bytes_as_well_as_by_messages() {
+    let (few, long) = (outbox(2, 99), outbox(9, 4));
+    push(&few, "a");
+    push(&long, "ab");
+    assert!(!few.is_crowded() && !long.is_crowded());
+    push(&few, "b");
+    push(&long, "c");
+    assert!(few.is_crowded() && long.is_crowded());
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl ClientJoined {
         CLIENTS_OPENED.at(transport).increment(1);
         CLIENTS_CONNECTED.at(transport).increment(1.0);
         debug!(transport = transport.label(), "client joined");
-        // A stream's body is dropped when its client leaves, without a word: that is the default.
+        // A client that leaves gives no reason: that is the default.
         let reason = AtomicUsize::new(Label::index(ClientClose::Client));
         Self(Arc::new(Presence { transport, reason }))
     }
