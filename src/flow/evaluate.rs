@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::telemetry::events::process::TaskPanicked;
 use crate::telemetry::task;
 
+/// What expressions on a caller's own stack may rely on, whatever the environment says.
+const STACK: usize = 2 << 20;
 /// Jobs that one thread is given at a time. A slow one delays the others of its batch.
 const BATCH: usize = 32;
 /// A batch is cut to last about this long, should its jobs take as long as those of the batch
@@ -62,7 +64,7 @@ impl<I: Send + 'static, O: Send + 'static> Evaluator<I, O> {
                 (Arc::clone(&requests), Arc::clone(&work), Arc::clone(&cost));
             let answers = answers.clone();
             let each = move || serve(name, &requests, &answers, &cost, &*work);
-            thread::Builder::new().name(name.to_owned()).spawn(each)?;
+            thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(each)?;
         }
         task::spawn(name, async move {
             let mut ready = Vec::new();

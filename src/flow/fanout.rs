@@ -7,23 +7,57 @@ use bytes::Bytes;
 
 use crate::conn::{Message, Messages};
 use crate::health::Heartbeat;
-use crate::hub::{Encoded, Hub};
+use crate::hub::{Bounds, Encoded, Hub};
 use crate::model::{ChannelName, Notification, SubscriberDrop, Subscription, unix_ms};
 use crate::telemetry::events::subscriber::{LagMeasured, MessageDropped, MessageRouted};
 use crate::telemetry::trace::{self, TraceContext, deliver_span};
 
-/// Hands on whatever comes, until the connection's owner closes it. Never waits for a client.
+/// Hands on whatever comes, until the connection's owner closes it. Never waits for a client, but
+/// lets those on the same thread write before a burst has filled their outboxes.
 pub async fn run(mut messages: Messages, hub: Hub, heartbeat: Heartbeat) {
+    let mut burst = Burst::within(hub.bounds());
     let mut fanout = Fanout::new(hub);
     let mut alive = tokio::time::interval(Heartbeat::INTERVAL);
     loop {
         tokio::select! {
             message = messages.next() => match message {
-                Some(message) => fanout.hand_on(message),
+                Some(message) => {
+                    let bytes = message.payload.len();
+                    fanout.hand_on(message);
+                    if burst.is_enough(bytes) {
+                        tokio::task::yield_now().await;
+                    }
+                }
                 None => return,
             },
             _ = alive.tick() => heartbeat.beat(),
         }
+    }
+}
+
+/// What was handed on since the clients had their turn.
+struct Burst {
+    bounds: Bounds,
+    messages: usize,
+    bytes: usize,
+}
+
+impl Burst {
+    fn within(bounds: Bounds) -> Self {
+        Self { bounds, messages: 0, bytes: 0 }
+    }
+
+    /// Counts a message, and says whether it is the clients' turn: a quarter of what may wait for
+    /// one of them leaves room for what waits already, and for what a frame adds to a payload.
+    fn is_enough(&mut self, bytes: usize) -> bool {
+        self.messages += 1;
+        self.bytes += bytes;
+        let Bounds { messages: most, bytes: most_bytes } = self.bounds;
+        let enough = self.messages >= most.div_ceil(4) || self.bytes >= most_bytes / 4;
+        if enough {
+            (self.messages, self.bytes) = (0, 0);
+        }
+        enough
     }
 }
 
@@ -105,7 +139,7 @@ impl Publish {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Bounds, Client, Limits, Taken};
+    use crate::hub::{Client, Limits, Taken};
     use crate::model::Transport;
     use bytes::Buf;
     use std::task::{Context, Poll};

@@ -25,6 +25,7 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::body::Body;
@@ -46,6 +47,8 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// After this long without an acknowledgement of what was sent the kernel gives a peer up, also
 /// one that keeps its window shut.
 const PEER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For connections that are cut to end.
+const CUT: Duration = Duration::from_secs(1);
 /// When no descriptor is left, accepting again at once would only fail again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -123,14 +126,19 @@ impl Listener {
     ) -> usize {
         let Self { door, socket, max_connections } = self;
         let mut connections = JoinSet::new();
+        let (mut pause, mut pausing) = (pin!(tokio::time::sleep(Duration::ZERO)), false);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
+                () = &mut pause, if pausing => {
+                    pausing = false;
+                    continue;
+                }
                 Some(ended) = connections.join_next() => {
                     go_on(&mut connections, ended, &sessions);
                     continue;
                 }
-                accepted = socket.accept() => accepted,
+                accepted = socket.accept(), if !pausing => accepted,
             };
             match accepted {
                 Ok(_) if connections.len() >= max_connections => {
@@ -152,7 +160,8 @@ impl Listener {
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
                     AcceptFailed { listener: door.label(), error: &error }.emit();
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    pause.as_mut().reset(Instant::now() + ACCEPT_PAUSE);
+                    pausing = true;
                 }
             }
         }
@@ -168,7 +177,8 @@ impl Listener {
             go_on(&mut connections, ended, &sessions);
         }
         let left = connections.len();
-        connections.shutdown().await;
+        // They end at once, unless their thread stands still.
+        let _ = tokio::time::timeout(CUT, connections.shutdown()).await;
         left
     }
 }
@@ -248,9 +258,13 @@ async fn speak_http(
         if http.poll_without_shutdown(cx).is_ready() {
             return Poll::Ready(None);
         }
-        // An answer to an earlier request may still be on its way, and must not be lost.
-        match lock(&begun).take_if(|_| !clogged.load(Ordering::Relaxed)) {
-            Some(begun) => Poll::Ready(Some(begun)),
+        let mut begun = lock(&begun);
+        match begun.as_ref() {
+            // An answer to an earlier request is still on its way, and must not be lost.
+            Some((_, session)) if clogged.load(Ordering::Relaxed) => {
+                session.poll_cut(cx).map(|()| None)
+            }
+            Some(_) => Poll::Ready(begun.take()),
             None => Poll::Pending,
         }
     })

@@ -29,6 +29,15 @@ pub enum Session {
 }
 
 impl Session {
+    /// For who cannot begin it yet: ready when the client was closed meanwhile, as too slow.
+    pub(super) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let client = match self {
+            Self::Events(session) => session.client(),
+            Self::WebSocket(session) => session.client(),
+        };
+        client.outbox().poll_cut(cx).map(drop)
+    }
+
     /// Talks until either side ends it. `head` is the answer to the request that began it, and
     /// not written yet; `early` is what the peer sent after that request.
     pub(super) async fn run(self, stream: TcpStream, head: Bytes, early: Bytes) {

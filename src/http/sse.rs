@@ -57,6 +57,11 @@ pub struct Session {
 }
 
 impl Session {
+    /// Who listens.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Streams until either side ends it.
     pub(super) async fn run(self, stream: TcpStream, head: Bytes) {
         let Self { client, heartbeat, opening } = self;

@@ -156,6 +156,11 @@ impl Hub {
         state.clients.values().for_each(|outbox| outbox.close(ClientClose::Shutdown));
     }
 
+    /// What may wait for one client.
+    pub fn bounds(&self) -> Bounds {
+        self.0.limits.outbox
+    }
+
     /// How many clients there are.
     pub fn clients(&self) -> usize {
         self.0.lock().clients.len()

@@ -173,3 +173,19 @@ async fn subscriptions_have_their_limits() {
         assert_eq!(refused.json()["errors"][0]["path"], "channel", "{bad}");
     }
 }
+
+#[tokio::test]
+async fn a_burst_longer_than_a_clients_queue_is_heard_by_whoever_reads() {
+    const BURST: usize = 1_000;
+    let house = House::start().await;
+    let server = Daemon::server(&house.redis.url()).args(["--client-queue", "8"]).start();
+    server.wait_ready().await;
+    let mut stream = Sse::open(&server.public().await, "/v1/stream?channel=door").await;
+    // All in one step of Redis, so that they come to the server as one piece.
+    let script = format!(
+        "for i = 1, {BURST} do redis.call('PUBLISH', 'trunkline:notify:door', i) end
+         return redis.call('PUBLISH', 'trunkline:notify:door', '\"end\"')"
+    );
+    house.redis.cli(&["EVAL", &script, "0"]);
+    assert_eq!(heard_until(&mut stream, "end").await.len(), BURST);
+}

@@ -43,6 +43,11 @@ impl Session {
         Self { client, listen, heartbeat, named, unheard }
     }
 
+    /// Who listens.
+    pub(in crate::http) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Talks until either side ends it.
     pub(in crate::http) async fn run(self, stream: TcpStream, head: Bytes, early: Bytes) {
         let Self { client, listen, heartbeat, named, unheard } = self;
