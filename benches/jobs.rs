@@ -218,7 +218,8 @@ async fn pick_up(jobs: usize) -> [f64; 2] {
 /// are done: all on one thread, as in a worker.
 async fn sharing(patience: Patience) -> [[f64; 2]; 2] {
     let field = Field::new().await;
-    field.fill(patience.jobs).await;
+    // More than can be done while it lasts.
+    field.fill(3 * patience.jobs).await;
     let target = Target::Tcp { host: "127.0.0.1".into(), port: field.redis.port() };
     let mut options = Options::new(target, NAMESPACE, Component::Worker);
     let chains = index::Keys::new(NAMESPACE);
