@@ -1,4 +1,4 @@
-//! WebSockets: `GET /v1/ws`. [`open`] agrees to one, [`Session`] is what is said on it,
+//! WebSockets: `GET /v1/ws`. `open` agrees to one, [`Session`] is what is said on it,
 //! `message` reads what clients ask for, and `socket` has the frames.
 
 mod message;
