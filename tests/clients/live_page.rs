@@ -24,6 +24,8 @@ const STATES: &str = "[...document.querySelectorAll('#states li')].map((it) => i
 async fn the_page_shows_notifications_as_they_arrive_and_how_each_connection_is() {
     let house = House::start().await;
     let mut page = open(&house, "door+alerts.*", WIDE).await;
+    // The stream says how its server is right after it opens.
+    page.until(&format!("{STATES}.length === 3")).await;
     let states = page.value(STATES).await;
     for (place, start) in ["this page open", "shared ready", "subscriber ready"].iter().enumerate()
     {
