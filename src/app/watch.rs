@@ -47,10 +47,12 @@ impl Watch {
     ) -> Result<Self, Fault> {
         let address = config.admin_listen;
         let runtime = ground.watch.clone();
-        // The listener's socket belongs to the runtime that it is bound on.
-        let _on = runtime.enter();
-        let listener = Listener::bind(Door::Admin, address, MAX_CONNECTIONS)
-            .map_err(|error| cannot_bind("--admin-listen", address, &error))?;
+        let bound = {
+            // The listener's socket belongs to the runtime that it is bound on.
+            let _on = runtime.enter();
+            Listener::bind(Door::Admin, address, MAX_CONNECTIONS)
+        };
+        let listener = bound.map_err(|error| cannot_bind("--admin-listen", address, &error))?;
         let draining = Arc::new(AtomicBool::new(false));
         let monitor = Arc::new(Monitor::new({
             let (owner, draining) = (Arc::clone(owner), Arc::clone(&draining));
@@ -75,7 +77,6 @@ impl Watch {
         };
         let admin = Admin::new(component, progress.clone(), Arc::clone(&monitor), sources);
         let (owner, admin) = (Arc::clone(owner), Arc::new(admin));
-        drop(_on);
         Ok(Self { owner, draining, progress, monitor, listener, admin, runtime })
     }
 

@@ -187,6 +187,7 @@ mod tests {
         drop(release);
         assert_eq!(slow.await, Some(()));
     }
+
     #[tokio::test]
     async fn jobs_that_take_long_are_spread_over_the_threads() {
         let both = Barrier::new(2);

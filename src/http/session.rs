@@ -10,13 +10,14 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{sse, ws};
 use crate::hub::{Batch, Frame};
 
 /// For the last words, and for the peer's answer to them. A client that was too slow may come to
 /// itself meanwhile, and then learns why it was closed.
-pub(super) const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Slices of one `writev`; a batch has fewer frames.
 const MAX_SLICES: usize = 64;
 
@@ -118,6 +119,20 @@ impl Writer {
         stream.write_all(last).await?;
         stream.shutdown().await
     }
+}
+
+/// The ticks of signs of life, the first of them after the whole time.
+pub(super) fn heartbeat(every: Duration) -> Interval {
+    let mut heartbeat = interval_at(Instant::now() + every, every);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeat
+}
+
+/// Says goodbye, for as long as that may take.
+pub(super) async fn bounded(farewell: impl Future<Output = io::Result<()>>) {
+    // In a box, so that it takes no room before it comes. Whoever does not take its last words is
+    // gone, and was counted.
+    let _ = tokio::time::timeout(FAREWELL, Box::pin(farewell)).await;
 }
 
 /// Ready when the peer has left. Whatever it says before is passed over.

@@ -9,10 +9,10 @@ use hyper::Response;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::net::TcpStream;
 use tokio::task::coop;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::Interval;
 
 use super::body::Body;
-use super::session::{self, FAREWELL, Writer, poll_left};
+use super::session::{self, Writer, poll_left};
 use super::subscribe;
 use crate::flow::listen::Listen;
 use crate::hub::{Batch, Client, Frame, Taken};
@@ -65,8 +65,7 @@ impl Session {
     /// Streams until either side ends it.
     pub(super) async fn run(self, stream: TcpStream, head: Bytes) {
         let Self { client, heartbeat, opening } = self;
-        let mut heartbeat = interval_at(Instant::now() + heartbeat, heartbeat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let heartbeat = session::heartbeat(heartbeat);
         let writer = Writer::new([head, opening].concat().into());
         let mut events = Events { client, stream, writer, heartbeat };
         let end = poll_fn(|cx| events.poll(cx)).await;
@@ -76,10 +75,7 @@ impl Session {
         drop(client);
         if let Some(reason) = end {
             let last = closing(reason, subscribe::reconnect());
-            // In a box, so that it takes no room before it comes. Whoever does not take its last
-            // words is gone, and was counted.
-            let farewell = Box::pin(writer.farewell(&mut stream, &last));
-            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            session::bounded(writer.farewell(&mut stream, &last)).await;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What went wrong, in the words of RFC 9457: the same for every door and every transport.
 
+use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use super::Fault;
@@ -74,18 +75,22 @@ kinds! {
     ShuttingDown = "shutting-down" 503 after 1, "Shutting down";
 }
 
+/// Its part of the problem document: what is the same for every occurrence.
 impl Serialize for ProblemKind {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.uri().serialize(serializer)
+        let mut document = serializer.serialize_struct("ProblemKind", 3)?;
+        document.serialize_field("type", self.uri())?;
+        document.serialize_field("title", self.title())?;
+        document.serialize_field("status", &self.status())?;
+        document.end()
     }
 }
 
 /// One occurrence of a problem; serialises as the problem document.
 #[derive(Clone, Debug, Serialize)]
 pub struct Problem {
-    r#type: ProblemKind,
-    title: &'static str,
-    status: u16,
+    #[serde(flatten)]
+    kind: ProblemKind,
     detail: String,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: Vec<Fault>,
@@ -96,8 +101,7 @@ pub struct Problem {
 impl Problem {
     /// A problem in words for the caller: never a payload, never a credential.
     pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        let (title, status) = (kind.title(), kind.status());
-        Self { r#type: kind, title, status, detail: detail.into(), errors: vec![], ids: vec![] }
+        Self { kind, detail: detail.into(), errors: vec![], ids: vec![] }
     }
 
     /// Every fault at once.
@@ -117,7 +121,7 @@ impl Problem {
 
     /// What kind it is.
     pub fn kind(&self) -> ProblemKind {
-        self.r#type
+        self.kind
     }
 
     /// Every fault, where there are several.

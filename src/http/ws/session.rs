@@ -9,15 +9,14 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::coop;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::Interval;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Error, Message};
 
 use super::message::{self, Command};
 use super::socket::{self, Socket};
 use crate::flow::listen::{Listen, Verdicts};
-use crate::http::session::FAREWELL;
-use crate::http::subscribe;
+use crate::http::{session, subscribe};
 use crate::hub::{Client, Frame, Taken, ws_message};
 use crate::model::{ClientClose, Problem, Subscription};
 
@@ -53,8 +52,7 @@ impl Session {
         let Self { client, listen, heartbeat, named, unheard } = self;
         let socket = Socket::new(stream, head, &early);
         drop(early);
-        let mut heartbeat = interval_at(Instant::now() + heartbeat, heartbeat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let heartbeat = session::heartbeat(heartbeat);
         client.hear(&[]);
         let mut talk = Talk { client, listen, socket, heartbeat, asked: None };
         if !named.is_empty() {
@@ -67,9 +65,7 @@ impl Session {
         socket.drop_waiting();
         drop(client);
         if let Some(last) = end.last {
-            // In a box, so that it takes no room before it comes. Whoever does not take its last
-            // words is gone, and was counted.
-            let _ = tokio::time::timeout(FAREWELL, Box::pin(socket.farewell(last))).await;
+            session::bounded(socket.farewell(last)).await;
         }
     }
 }
