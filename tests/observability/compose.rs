@@ -1,5 +1,7 @@
 //! The composed stack: valid, pinned, closed to the outside, and made of files that exist.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::{expect_none, path, read, yaml};
@@ -78,10 +80,117 @@ fn the_image_holds_the_three_programs_and_no_root() {
     assert!(last != "USER root" && last != "USER 0", "{last}");
 }
 
+/// A service of ours: name, program, environment.
+type Ours = (String, String, Vec<(String, String)>);
+
+fn ours() -> Vec<Ours> {
+    let ours = services().into_iter().filter(|(_, service)| !service["build"].is_null());
+    ours.map(|(name, service)| {
+        let environment = service["environment"].as_object().expect("an environment").clone();
+        let environment = environment.into_iter().map(|(name, value)| {
+            (name, value.as_str().expect("every value is quoted where it is no text").to_owned())
+        });
+        let [program] = texts(&service, "command")[..] else { panic!("{name}: a program alone") };
+        (name, program.to_owned(), environment.collect())
+    })
+    .collect()
+}
+
+/// The port at the end of an address.
+fn port(address: &str) -> &str {
+    address.rsplit_once(':').map_or("", |(_, port)| port)
+}
+
+#[test]
+fn our_programs_accept_what_the_composed_stack_tells_them() {
+    let settings = read("docs/configuration.md");
+    for (name, program, environment) in ours() {
+        let component = program.strip_prefix("trunkline-").expect("a daemon of ours");
+        assert_eq!(component, name);
+        let mut checked = Command::new(env!("CARGO_BIN_EXE_trunkline"));
+        checked.args(["config", component, "--check"]).env_clear().envs(environment.clone());
+        let output = checked.output().expect("the tool runs");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        // A name that no program knows would be passed over in silence.
+        for (variable, _) in environment {
+            assert!(settings.contains(&format!("`{variable}`")), "{name}: {variable}");
+        }
+    }
+}
+
+#[test]
+fn the_ports_of_the_composed_stack_are_those_our_programs_listen_on() {
+    let scrapes = yaml("deploy/prometheus.yml")["scrape_configs"].clone();
+    let exposed = read("Dockerfile");
+    let exposed = exposed.lines().find_map(|line| line.strip_prefix("EXPOSE ")).expect("EXPOSE");
+    for (name, _, environment) in ours() {
+        let of = |variable| {
+            let found = environment.iter().find(|(name, _)| name == variable);
+            found.map_or("", |(_, address)| port(address))
+        };
+        let (_, service) = services().into_iter().find(|(it, _)| *it == name).expect("itself");
+        let admin = of("TRUNKLINE_ADMIN_LISTEN");
+        let probe = texts(&service["healthcheck"], "test").join(" ");
+        assert!(probe.contains(&format!("/dev/tcp/127.0.0.1/{admin} ")), "{name}: {probe}");
+        let scraped = scrapes.as_array().expect("a list").iter().find_map(|scrape| {
+            let dns = &scrape["dns_sd_configs"][0];
+            texts(dns, "names").contains(&name.as_str()).then(|| dns["port"].to_string())
+        });
+        assert_eq!(scraped.as_deref(), Some(admin), "{name}: the port that Prometheus scrapes");
+        for published in texts(&service, "ports") {
+            assert_eq!(port(published), of("TRUNKLINE_LISTEN"), "{name}: {published}");
+            let range = published.split(':').nth(1).and_then(|it| it.split_once('-'));
+            let (first, last) = range.expect("a range, one port for each");
+            let ports = last.parse::<u64>().unwrap_or(0) + 1 - first.parse::<u64>().unwrap_or(0);
+            assert_eq!(service["deploy"]["replicas"], ports, "{name}: {published}");
+        }
+        let known: Vec<&str> = exposed.split(' ').collect();
+        for port in [admin, of("TRUNKLINE_LISTEN")] {
+            assert!(port.is_empty() || known.contains(&port), "{name}: {port} is not EXPOSEd");
+        }
+    }
+}
+
+#[test]
+fn whatever_is_spoken_to_is_a_service_of_the_stack() {
+    let names: Vec<String> = services().into_iter().map(|(name, _)| name).collect();
+    let mut spoken_to: Vec<String> = vec![];
+    for file in [
+        "docker-compose.yml",
+        "deploy/prometheus.yml",
+        "dashboards/provisioning/datasources/trunkline.yml",
+    ] {
+        let text = read(file);
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || ":/.-".contains(c)));
+        let urls = words.filter_map(|word| word.split_once("://")).map(|(_, rest)| rest);
+        let hosts = urls.filter_map(|rest| rest.split(['/', ':']).next());
+        spoken_to.extend(hosts.filter(|host| *host != "127.0.0.1").map(str::to_owned));
+    }
+    let scrapes = yaml("deploy/prometheus.yml");
+    let lists = scrapes["scrape_configs"].as_array().expect("a list").iter();
+    let lists = lists.chain(scrapes["alerting"]["alertmanagers"].as_array().expect("a list"));
+    for target in lists.flat_map(|list| texts(&list["static_configs"][0], "targets")) {
+        spoken_to.extend(target.split(':').next().map(str::to_owned));
+    }
+    assert!(spoken_to.len() > 6, "{spoken_to:?}");
+    expect_none(spoken_to.into_iter().filter(|host| !names.contains(host)).collect());
+}
+
+#[test]
+fn a_point_on_a_latency_leads_to_its_trace() {
+    let sources = yaml("dashboards/provisioning/datasources/trunkline.yml")["datasources"].clone();
+    let [prometheus, jaeger] = &sources.as_array().expect("a list")[..] else { panic!("two") };
+    let link = &prometheus["jsonData"]["exemplarTraceIdDestinations"][0];
+    assert_eq!((link["name"].as_str(), &link["datasourceUid"]), (Some("trace_id"), &jaeger["uid"]));
+    let (_, service) = services().into_iter().find(|(name, _)| name == "prometheus").expect("it");
+    let command = texts(&service, "command");
+    assert!(command.contains(&"--enable-feature=exemplar-storage"), "{command:?}");
+}
+
 #[test]
 fn grafana_finds_the_dashboards_and_prometheus() {
     let provider = yaml("dashboards/provisioning/dashboards/trunkline.yml");
-    let source = yaml("dashboards/provisioning/datasources/prometheus.yml");
+    let source = yaml("dashboards/provisioning/datasources/trunkline.yml");
     let folder = provider["providers"][0]["options"]["path"].as_str().expect("a path");
     let (_, grafana) = services().into_iter().find(|(name, _)| name == "grafana").expect("grafana");
     let mounts = texts(&grafana, "volumes");
