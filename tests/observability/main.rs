@@ -6,8 +6,7 @@
 
 mod alerts;
 mod compose;
-mod connections;
-mod dashboard;
+mod dashboards;
 mod lint;
 mod promql;
 mod runbook;
