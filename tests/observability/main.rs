@@ -8,6 +8,7 @@ mod alerts;
 mod compose;
 mod dashboards;
 mod lint;
+mod linter;
 mod promql;
 mod runbook;
 
