@@ -11,6 +11,7 @@ mod lint;
 mod linter;
 mod promql;
 mod runbook;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
