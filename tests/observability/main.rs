@@ -6,11 +6,12 @@
 
 mod alerts;
 mod compose;
-mod connections;
-mod dashboard;
+mod dashboards;
 mod lint;
+mod linter;
 mod promql;
 mod runbook;
+mod schema;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

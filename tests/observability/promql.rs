@@ -14,7 +14,14 @@ const TARGET: [&str; 2] = ["job", "instance"];
 /// Series that are not in the catalogue, and their labels.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("up", &[]),
+    ("scrape_duration_seconds", &[]),
+    ("scrape_samples_scraped", &[]),
     ("process_start_time_seconds", &[]),
+    ("process_cpu_seconds_total", &[]),
+    ("process_resident_memory_bytes", &[]),
+    ("process_open_fds", &[]),
+    ("process_max_fds", &[]),
+    ("process_threads", &[]),
     ("ALERTS", &["alertname", "alertstate", "severity"]),
 ];
 

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod port;
 pub mod process;
 pub mod programs;
+pub mod prometheus;
 pub mod proxy;
 pub mod redis;
 pub mod resp;

@@ -1,15 +1,11 @@
-//! Writes Grafana's classic dashboard JSON, which versions 10 to 13 import.
+//! One panel: what it draws, in which unit and colours, and what good looks like.
 //!
 //! What all panels share is decided here: the data source is a variable, the legend is a
-//! table, and the layout flows from left to right, so that panels cannot overlap.
+//! table, and the link leads to the runbook.
 
 use serde_json::{Value, json};
-use trunkline::model::Label;
-use trunkline::telemetry::catalogue::{REDIS_CONNECTION_STATE, REDIS_CONNECTION_STATE_TIMESTAMP};
 
-/// Columns of Grafana's grid.
-const GRID: u64 = 24;
-const RUNBOOK: &str = "https://github.com/trunkline/trunkline/blob/main/docs/runbook.md";
+pub(crate) const RUNBOOK: &str = "https://github.com/trunkline/trunkline/blob/main/docs/runbook.md";
 
 pub(crate) const GREEN: &str = "green";
 pub(crate) const YELLOW: &str = "yellow";
@@ -17,28 +13,6 @@ pub(crate) const ORANGE: &str = "orange";
 pub(crate) const RED: &str = "red";
 pub(crate) const BLUE: &str = "blue";
 pub(crate) const GREY: &str = "text";
-
-/// The series of a metric that the variables of the dashboard choose; `more` narrows them.
-pub(crate) fn of(name: &str, more: &str) -> String {
-    let comma = if more.is_empty() { "" } else { ", " };
-    format!(r#"{name}{{job=~"$job", instance=~"$instance"{comma}{more}}}"#)
-}
-
-/// The same for a metric with a role.
-pub(crate) fn of_role(name: &str, more: &str) -> String {
-    let comma = if more.is_empty() { "" } else { ", " };
-    of(name, &format!(r#"role=~"$role"{comma}{more}"#))
-}
-
-/// Per-second rate over the interval Grafana picks.
-pub(crate) fn rate(series: &str) -> String {
-    format!("rate({series}[$__rate_interval])")
-}
-
-/// A matcher for one value of a closed label.
-pub(crate) fn is<L: Label>(value: L) -> String {
-    format!(r#"{}="{}""#, L::KEYS[0], value.values()[0])
-}
 
 /// One panel, before it has a place.
 pub(crate) struct Panel {
@@ -50,6 +24,7 @@ pub(crate) struct Panel {
     defaults: Value,
     options: Value,
     targets: Vec<Value>,
+    overrides: Vec<Value>,
     transformations: Vec<Value>,
 }
 
@@ -64,6 +39,7 @@ impl Panel {
             defaults: json!({ "unit": "short", "custom": {}, "mappings": [], "thresholds": steps(&[(None, GREEN)]) }),
             options,
             targets: vec![],
+            overrides: vec![],
             transformations: vec![],
         }
     }
@@ -174,6 +150,46 @@ impl Panel {
         self
     }
 
+    /// The colour of the series whose names match; others keep the palette's.
+    pub(crate) fn colours(mut self, all: &[(&str, &str)]) -> Self {
+        self.overrides.extend(all.iter().map(|(names, colour)| {
+            json!({
+                "matcher": { "id": "byRegexp", "options": names },
+                "properties": [{ "id": "color", "value": { "mode": "fixed", "fixedColor": colour } }],
+            })
+        }));
+        self
+    }
+
+    /// A click on a series leads to its process. Its queries keep `job` and `instance`.
+    pub(crate) fn by_process(mut self) -> Self {
+        let label = |name: &str| match self.kind {
+            "table" => format!("${{__data.fields.{name}}}"),
+            _ => format!("${{__field.labels.{name}}}"),
+        };
+        let url = format!(
+            "/d/trunkline-process?var-datasource=${{datasource}}&var-job={}&var-instance={}&${{__url_time_range}}",
+            label("job"),
+            label("instance")
+        );
+        self.defaults["links"] =
+            json!([{ "title": "This process", "url": url, "targetBlank": false }]);
+        self
+    }
+
+    /// Digits behind the point.
+    pub(crate) fn decimals(mut self, decimals: u8) -> Self {
+        self.defaults["decimals"] = json!(decimals);
+        self
+    }
+
+    /// What the value is called stands there instead of the value.
+    pub(crate) fn names_only(mut self) -> Self {
+        self.options["textMode"] = json!("name");
+        self.options["graphMode"] = json!("none");
+        self
+    }
+
     /// The largest value that makes sense.
     pub(crate) fn max(mut self, max: f64) -> Self {
         self.defaults["max"] = json!(max);
@@ -208,7 +224,13 @@ impl Panel {
         self
     }
 
-    fn json(self, id: u64, x: u64, y: u64) -> Value {
+    /// Width and height in cells of the grid.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        self.size
+    }
+
+    /// The panel with its id, at its place.
+    pub(crate) fn json(self, id: u64, x: u64, y: u64) -> Value {
         let (width, height) = self.size;
         let (tail, anchor) = match self.alert {
             Some(alert) => (format!("Alert: {alert}."), format!("#{}", alert.to_lowercase())),
@@ -219,7 +241,7 @@ impl Panel {
             "description": format!("{} {tail}", self.description),
             "gridPos": { "x": x, "y": y, "w": width, "h": height },
             "datasource": datasource(),
-            "fieldConfig": { "defaults": self.defaults, "overrides": [] },
+            "fieldConfig": { "defaults": self.defaults, "overrides": self.overrides },
             "options": self.options, "targets": self.targets,
             "links": [{
                 "type": "link", "title": "Runbook", "url": format!("{RUNBOOK}{anchor}"), "tags": [], "icon": "doc",
@@ -233,54 +255,7 @@ impl Panel {
     }
 }
 
-/// A dashboard: rows of panels.
-pub(crate) struct Dashboard {
-    pub(crate) uid: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) description: &'static str,
-    pub(crate) rows: Vec<(&'static str, Vec<Panel>)>,
-}
-
-impl Dashboard {
-    /// The file's whole text.
-    pub(crate) fn json(self) -> String {
-        let (mut panels, mut id, mut y) = (vec![], 0, 0);
-        for (title, row) in self.rows {
-            id += 1;
-            panels.push(json!({
-                "id": id, "type": "row", "title": title, "collapsed": false, "panels": [],
-                "gridPos": { "x": 0, "y": y, "w": GRID, "h": 1 },
-            }));
-            y += 1;
-            let (mut x, mut tallest) = (0, 0);
-            for panel in row {
-                let (width, height) = panel.size;
-                if x + width > GRID {
-                    (x, y, tallest) = (0, y + tallest, 0);
-                }
-                id += 1;
-                panels.push(panel.json(id, x, y));
-                (x, tallest) = (x + width, tallest.max(height));
-            }
-            y += tallest;
-        }
-        let dashboard = json!({
-            "uid": self.uid, "title": self.title, "description": self.description,
-            "tags": ["trunkline"], "schemaVersion": 39, "version": 1, "editable": false,
-            "graphTooltip": 1, "refresh": "30s", "timezone": "browser", "fiscalYearStartMonth": 0,
-            "time": { "from": "now-1h", "to": "now" }, "timepicker": {},
-            "links": [{
-                "type": "dashboards", "title": "Trunkline", "tags": ["trunkline"], "url": "", "icon": "external link",
-                "tooltip": "", "asDropdown": true, "includeVars": true, "keepTime": true, "targetBlank": false,
-            }],
-            "templating": { "list": variables() }, "annotations": { "list": annotations() },
-            "panels": panels,
-        });
-        format!("{}\n", serde_json::to_string_pretty(&dashboard).expect("JSON"))
-    }
-}
-
-fn datasource() -> Value {
+pub(crate) fn datasource() -> Value {
     json!({ "type": "prometheus", "uid": "${datasource}" })
 }
 
@@ -288,61 +263,4 @@ fn steps(all: &[(Option<f64>, &str)]) -> Value {
     let steps: Vec<Value> =
         all.iter().map(|(value, color)| json!({ "value": value, "color": color })).collect();
     json!({ "mode": "absolute", "steps": steps })
-}
-
-fn variables() -> Vec<Value> {
-    let state = REDIS_CONNECTION_STATE.name();
-    let chosen = |name: &str, label: &str, query: String| {
-        json!({
-            "type": "query", "name": name, "label": label, "datasource": datasource(),
-            "definition": query, "query": { "query": query, "refId": name }, "refresh": 2, "sort": 1,
-            "multi": true, "includeAll": true, "allValue": ".+", "current": { "text": "All", "value": "$__all" },
-            "hide": 0, "options": [], "regex": "", "skipUrlSync": false,
-        })
-    };
-    vec![
-        json!({
-            "type": "datasource", "name": "datasource", "label": "Data Source", "query": "prometheus",
-            "current": { "text": "default", "value": "default" }, "hide": 0, "includeAll": false, "multi": false, "options": [], "refresh": 1,
-            "regex": "", "skipUrlSync": false,
-        }),
-        chosen("job", "Job", format!("label_values({state}, job)")),
-        chosen(
-            "instance",
-            "Instance",
-            format!(r#"label_values({state}{{job=~"$job"}}, instance)"#),
-        ),
-        chosen(
-            "role",
-            "Role",
-            format!(r#"label_values({state}{{job=~"$job", instance=~"$instance"}}, role)"#),
-        ),
-    ]
-}
-
-fn annotations() -> Vec<Value> {
-    let mark = |name: &str, color: &str, at_value: bool, expr: String, title: &str, tags: &str| {
-        json!({
-            "name": name, "datasource": datasource(), "enable": true, "iconColor": color,
-            "expr": expr, "step": "15s", "titleFormat": title, "tagKeys": tags, "useValueForTime": at_value,
-        })
-    };
-    // The value is the moment itself, in milliseconds: changes() would miss what happens
-    // between the last sample of one step and the first of the next.
-    let moment = |series: String| format!("{series} * 1000");
-    let entered = moment(of_role(REDIS_CONNECTION_STATE_TIMESTAMP.name(), ""));
-    let started = moment(of("process_start_time_seconds", ""));
-    let firing = r#"ALERTS{alertname=~"Trunkline.+", alertstate="firing"}"#.to_owned();
-    vec![
-        mark(
-            "State changes",
-            ORANGE,
-            true,
-            entered,
-            "{{role}} of {{instance}} changed its state",
-            "job,instance,role",
-        ),
-        mark("Starts", BLUE, true, started, "{{instance}} started", "job,instance"),
-        mark("Alerts", RED, false, firing, "{{alertname}}", "severity,job,instance,role"),
-    ]
 }
