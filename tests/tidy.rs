@@ -243,7 +243,8 @@ fn nothing_speaks_of_where_it_was_made() {
     let words =
         [concat!("/wo", "rk/"), concat!("/tmp", "/wt"), concat!("TO", "DO"), concat!("FIX", "ME")];
     let mut faults = Vec::new();
-    for path in files() {
+    // The schemas are other people's words, and stay as they were.
+    for path in files().into_iter().filter(|path| !path.starts_with(root().join("tests/schemas"))) {
         // Pictures and the like are not text.
         let Ok(text) = fs::read_to_string(&path) else { continue };
         for (index, line) in text.lines().enumerate() {
