@@ -2,13 +2,16 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use futures_util::{Stream, StreamExt};
 use tokio::runtime::{self, Handle};
 use tokio_util::sync::CancellationToken;
 
 use super::signals::Signals;
+use super::tasks::Tasks;
 use super::{drain, terminal};
 use crate::config::{
     CommonConfig, EXIT_BAD_CONFIGURATION, Parsed, Surroundings, fault_report, instance_name,
@@ -16,7 +19,7 @@ use crate::config::{
 use crate::model::{Component, Fault};
 use crate::telemetry::events::process::{DrainStarted, ProcessStarted, SettingDoubted};
 use crate::telemetry::trace::TraceOptions;
-use crate::telemetry::{Telemetry, TelemetryOptions, detect_format, task};
+use crate::telemetry::{Telemetry, TelemetryOptions, detect_format};
 
 /// The process could not start although its settings are good: `EX_UNAVAILABLE` of sysexits.h.
 const EXIT_UNAVAILABLE: u8 = 69;
@@ -57,6 +60,9 @@ pub struct Ground {
     /// A runtime on a thread of its own, for what has to answer however busy the other one is:
     /// signals, readiness, the admin listener.
     pub watch: Handle,
+    /// The tasks whose end ends the process. The one that hears signals is among them already:
+    /// without it nobody could end the process but by force.
+    pub(super) tasks: Tasks,
 }
 
 /// Why a daemon does not start. Each lists all that is wrong.
@@ -131,8 +137,9 @@ async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>, watch: Handle
             return refuse(D::COMPONENT, &faults, EXIT_UNAVAILABLE);
         }
     };
-    task::spawn_on(&watch, "signals", drain_then_end(signals, stop.clone()));
-    let ground = Ground { telemetry: telemetry.clone(), instance, stop, watch };
+    let tasks = Tasks::default();
+    heed(signals.stream(), &tasks, &watch, stop.clone());
+    let ground = Ground { telemetry: telemetry.clone(), instance, stop, watch, tasks };
     let code = match D::start(config, ground).await {
         Ok(daemon) => match daemon.run().await {
             true => ExitCode::SUCCESS,
@@ -160,12 +167,23 @@ fn telemetry_options(
     }
 }
 
-/// The first signal drains, the second ends.
-async fn drain_then_end(mut signals: Signals, stop: CancellationToken) {
-    DrainStarted { cause: signals.next().await }.emit();
-    stop.cancel();
-    signals.next().await;
-    std::process::exit(1);
+/// The first signal drains, the second ends. A process that cannot hear any more ends by itself,
+/// because this is one of its tasks.
+fn heed(
+    signals: impl Stream<Item = &'static str> + Send + 'static,
+    tasks: &Tasks,
+    watch: &Handle,
+    stop: CancellationToken,
+) {
+    tasks.spawn_on(watch, "signals", async move {
+        let mut signals = pin!(signals);
+        let Some(cause) = signals.next().await else { return };
+        DrainStarted { cause }.emit();
+        stop.cancel();
+        if signals.next().await.is_some() {
+            std::process::exit(1);
+        }
+    });
 }
 
 /// Prints what was asked for.
@@ -193,5 +211,26 @@ pub(super) fn surroundings() -> Surroundings<'static> {
             std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
         },
         file: &|path| std::fs::read_to_string(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_daemon_that_hears_no_signals_any_more_ends() {
+        let ended = async |signals: stream::BoxStream<'static, &'static str>| {
+            let (tasks, stop) = (Tasks::default(), CancellationToken::new());
+            heed(signals, &tasks, &Handle::current(), stop.clone());
+            let end = tasks.until_stop_or_end(&stop);
+            tokio::time::timeout(Duration::from_secs(10), end).await.expect("it runs on, deaf")
+        };
+        assert!(!ended(stream::empty().boxed()).await, "nobody told it to end");
+        assert!(!ended(stream::once(async { panic!("on purpose") }).boxed()).await);
+        let told = stream::once(async { "SIGTERM" }).chain(stream::pending());
+        assert!(ended(told.boxed()).await);
     }
 }

@@ -38,6 +38,7 @@ const CONFIRM: Duration = Duration::from_secs(3);
 /// A server that is connected and listens.
 pub struct Server {
     stop: CancellationToken,
+    tasks: Tasks,
     /// One thread hands notifications on and has the sockets of all who listen: a wake-up
     /// between threads costs as much as a write.
     clients: Handle,
@@ -123,6 +124,7 @@ impl Daemon for Server {
             clients,
             inspector: Inspector::new(owner.shared(), keys, thresholds),
             stop: ground.stop,
+            tasks: ground.tasks,
             owner,
             watch,
             doors,
@@ -135,9 +137,8 @@ impl Daemon for Server {
     }
 
     async fn run(self) -> bool {
-        let Self { clients, owner, watch, doors, public, subscriber, .. } = self;
+        let Self { tasks, clients, owner, watch, doors, public, subscriber, .. } = self;
         let hub = doors.listen.hub().clone();
-        let tasks = Tasks::default();
         let heartbeat = watch.progress().watch("fanout");
         let handing_on = fanout::run(self.messages, hub.clone(), heartbeat);
         tasks.spawn_on(&clients, "fanout", handing_on);

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures_util::{Stream, stream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The two signals that ask a process to end.
@@ -27,5 +28,10 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+
+    /// The names of all that come from now on.
+    pub(super) fn stream(self) -> impl Stream<Item = &'static str> + Send {
+        stream::unfold(self, async |mut signals| Some((signals.next().await, signals)))
     }
 }

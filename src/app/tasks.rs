@@ -8,8 +8,8 @@ use crate::telemetry::events::process::DrainStarted;
 use crate::telemetry::task::spawn_on;
 
 /// Starts tasks, and notices when one ends that should not: a restart is better than a process
-/// that looks alive.
-#[derive(Default)]
+/// that looks alive. Clones watch over the same.
+#[derive(Clone, Default)]
 pub(super) struct Tasks {
     one_ended: CancellationToken,
 }

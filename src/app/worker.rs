@@ -26,6 +26,7 @@ const SAFETY_POLL: Duration = Duration::from_secs(5);
 /// A worker that is connected.
 pub struct Worker {
     stop: CancellationToken,
+    tasks: Tasks,
     watch: Watch,
     consumer: Consumer<Process>,
     inspector: Inspector,
@@ -83,13 +84,14 @@ impl Daemon for Worker {
             inspector: Inspector::new(owner.shared(), keys, thresholds),
             sample: common.intervals.sample,
             stop: ground.stop,
+            tasks: ground.tasks,
             watch,
             thresholds,
         })
     }
 
     async fn run(self) -> bool {
-        let (tasks, jobs_stop) = (Tasks::default(), CancellationToken::new());
+        let (tasks, jobs_stop) = (self.tasks, CancellationToken::new());
         let watching = self.watch.begin(&tasks);
         tasks.spawn("sample", sample::run(self.inspector, self.thresholds, self.sample));
         let working = self.consumer.run(jobs_stop.clone(), drain::IN_FLIGHT);
