@@ -19,6 +19,9 @@ use crate::telemetry::task::spawn;
 
 /// How long connecting, and then the head of the answer, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A stream that says nothing for this long has lost its server: three comments are missing, at
+/// the interval a server begins with.
+const SILENCE: Duration = Duration::from_secs(45);
 /// The longest answer that is read, and the longest line of a stream: several times the largest
 /// notification.
 const LONGEST: usize = 4 * 1024 * 1024;
@@ -40,6 +43,12 @@ pub enum ClientError {
         /// Host and port.
         server: String,
     },
+    /// A stream went silent: its server is gone, and did not or could not say so.
+    #[error(
+        "nothing has come for {0:?}, not even a comment: the server is gone, or its \
+         --heartbeat-interval is longer than that"
+    )]
+    Stalled(Duration),
     /// It answered with something else than what was asked for.
     #[error("{status}: {detail}")]
     Refused {
@@ -57,12 +66,13 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     base: Url,
+    silence: Duration,
 }
 
 impl Client {
     /// A client of the server at `base`, `http` or `https`.
     pub fn new(base: Url) -> Self {
-        Self { base }
+        Self { base, silence: SILENCE }
     }
 
     /// Asks for a JSON document.
@@ -93,7 +103,7 @@ impl Client {
     /// [`ClientError::Refused`] for any status but a success.
     pub async fn events(&self, path: &str) -> Result<Events, ClientError> {
         let response = self.request(Method::GET, path, "text/event-stream", Bytes::new()).await?;
-        Ok(Events { body: response.into_body(), buffer: BytesMut::new() })
+        Ok(Events { body: response.into_body(), buffer: BytesMut::new(), silence: self.silence })
     }
 
     async fn request(
@@ -192,6 +202,7 @@ fn explained(text: &[u8]) -> String {
 pub struct Events {
     body: Incoming,
     buffer: BytesMut,
+    silence: Duration,
 }
 
 /// One event of a stream.
@@ -207,7 +218,8 @@ impl Events {
     /// The next event; `None` when the server ends the stream. Comments are passed over.
     ///
     /// # Errors
-    /// [`ClientError::Broken`] when the stream breaks off.
+    /// [`ClientError::Broken`] when the stream breaks off, [`ClientError::Stalled`] when nothing,
+    /// and no comment either, has come for 45 seconds.
     pub async fn next(&mut self) -> Result<Option<StreamEvent>, ClientError> {
         loop {
             while let Some(end) = find(&self.buffer, b"\n\n") {
@@ -219,7 +231,8 @@ impl Events {
             if self.buffer.len() > LONGEST {
                 return Err(ClientError::Broken("an event is too long".to_owned()));
             }
-            match self.body.frame().await {
+            let frame = tokio::time::timeout(self.silence, self.body.frame()).await;
+            match frame.map_err(|_| ClientError::Stalled(self.silence))? {
                 None => return Ok(None),
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
@@ -253,6 +266,8 @@ fn parse(block: &str) -> Option<StreamEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
 
     #[test]
     fn a_block_is_an_event_and_a_comment_is_none() {
@@ -260,6 +275,32 @@ mod tests {
         assert_eq!((event.name.as_str(), event.data.as_str()), ("notification", "{\"a\":1}"));
         assert_eq!(parse(": still here\n\n"), None);
         assert_eq!(parse("retry: 2000\n\n"), None);
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_server_is_gone_ends_and_one_that_only_comments_does_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let silence = Duration::from_secs(1);
+        let serving = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.unwrap();
+            for _ in 0..8 {
+                tokio::time::sleep(silence / 4).await;
+                stream.write_all(b": still here\n\n").await.unwrap();
+            }
+            stream.write_all(b"event: notification\ndata: 1\n\n").await.unwrap();
+            // It keeps its socket and says no more.
+            stream
+        });
+        let client = Client { base, silence };
+        let mut events = client.events("/").await.unwrap();
+        assert_eq!(events.next().await.unwrap().expect("an event").data, "1");
+        let ended = tokio::time::timeout(Duration::from_secs(30), events.next()).await;
+        let error = ended.expect("it still waits").unwrap_err();
+        assert!(matches!(error, ClientError::Stalled(_)), "{error}");
+        drop(serving.await);
     }
 
     #[test]
