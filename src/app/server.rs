@@ -19,7 +19,7 @@ use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
 use crate::flow::{announce, fanout, refusals, sample};
 use crate::http::access::Access;
-use crate::http::public::Public;
+use crate::http::public::{Bodies, Public};
 use crate::http::serve::{Door, Listener};
 use crate::hub::{Bounds, Limits};
 use crate::index::{self, ChainStore};
@@ -32,6 +32,8 @@ const MAX_CONNECTIONS: usize = 65_536;
 /// runtime needs. Without them a server full of clients could neither be asked how it is nor
 /// find back to Redis.
 const RESERVED_FILES: usize = watch::MAX_CONNECTIONS + 64;
+/// Bytes of all the bodies that are in memory at one time: 64 of the largest batches.
+const MAX_BODIES: usize = 256 * 1024 * 1024;
 /// How long a client that begins to listen waits for Redis to confirm its channels.
 const CONFIRM: Duration = Duration::from_secs(3);
 
@@ -101,6 +103,7 @@ impl Daemon for Server {
             )),
             listen,
             max_payload,
+            bodies: Bodies::with_room(MAX_BODIES),
             heartbeat: common.intervals.heartbeat,
         });
 

@@ -6,7 +6,7 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::body::Body;
-use super::intake;
+use super::intake::{self, Bodies};
 use super::public::json_response;
 use crate::flow::chains::{Chains, ChainsError};
 use crate::model::{Problem, ProblemKind};
@@ -29,8 +29,9 @@ pub(super) async fn put(
     id: &str,
     parts: &Parts,
     body: Incoming,
+    bodies: &Bodies,
 ) -> Result<Response<Body>, Problem> {
-    let document = intake::read_json(&parts.headers, body, MAX_CHAIN_BYTES).await?;
+    let document = intake::read_json(&parts.headers, body, MAX_CHAIN_BYTES, bodies).await?;
     let stored = chains.put(id, document).await.map_err(problem)?;
     let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(json_response(status, &stored.chain))

@@ -8,7 +8,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
 use super::body::Body;
-use super::intake::{self, Media};
+use super::intake::{self, Bodies, Media};
 use super::public::json_response;
 use crate::flow::ingest::{Accepted, Ingest, IngestError, Trace};
 use crate::flow::notify::{Notify, NotifyError, Request};
@@ -22,6 +22,7 @@ const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 pub(super) async fn post(
     ingest: &Ingest,
     max_payload: usize,
+    bodies: &Bodies,
     parts: &Parts,
     body: Incoming,
     context: Option<TraceContext>,
@@ -29,7 +30,7 @@ pub(super) async fn post(
     let headers = &parts.headers;
     let media = media(headers)?;
     let limit = if media == Mode::Batch { MAX_BATCH_BYTES } else { max_payload };
-    let body = intake::read(headers, body, limit).await?;
+    let body = intake::read(headers, body, limit, bodies).await?;
     let events = events(media, headers, &body)?;
     let trace = Trace { traceparent: traceparent(headers), context };
     let accepted = ingest.accept(events, trace).await.map_err(problem)?;
@@ -100,11 +101,12 @@ fn problem(error: IngestError) -> Problem {
 pub(super) async fn post_notification(
     notify: &Notify,
     max_payload: usize,
+    bodies: &Bodies,
     parts: &Parts,
     body: Incoming,
     context: Option<TraceContext>,
 ) -> Result<Response<Body>, Problem> {
-    let document = intake::read_json(&parts.headers, body, max_payload).await?;
+    let document = intake::read_json(&parts.headers, body, max_payload, bodies).await?;
     let request = Request::parse(document).map_err(Problem::invalid)?;
     let trace = Trace { traceparent: traceparent(&parts.headers), context };
     let published = notify.publish(request, trace).await.map_err(|error| {

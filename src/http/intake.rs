@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::HeaderMap;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::model::{Problem, ProblemKind};
 
@@ -40,12 +41,44 @@ pub(super) fn media(headers: &HeaderMap) -> Media {
     }
 }
 
+/// Room for all the bodies that are in memory at one time.
+pub struct Bodies(Semaphore);
+
+impl Bodies {
+    /// Room for so many bytes. A request that finds none left is refused.
+    pub fn with_room(bytes: usize) -> Self {
+        Self(Semaphore::new(bytes))
+    }
+
+    fn take(&self, bytes: usize) -> Result<SemaphorePermit<'_>, Problem> {
+        let room = u32::try_from(bytes).ok().and_then(|it| self.0.try_acquire_many(it).ok());
+        room.ok_or_else(|| {
+            let detail = "this server is reading as many bodies as it has memory for";
+            Problem::new(ProblemKind::Overloaded, detail)
+        })
+    }
+}
+
+/// A whole body, and the room that it takes until it is dropped.
+pub(super) struct Content<'a> {
+    bytes: Bytes,
+    _room: SemaphorePermit<'a>,
+}
+
+impl std::ops::Deref for Content<'_> {
+    type Target = Bytes;
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
 /// The whole body. One that says it is too large is refused before it is read.
-pub(super) async fn read(
+pub(super) async fn read<'a>(
     headers: &HeaderMap,
     body: Incoming,
     limit: usize,
-) -> Result<Bytes, Problem> {
+    bodies: &'a Bodies,
+) -> Result<Content<'a>, Problem> {
     let identity = |encoding: &hyper::header::HeaderValue| encoding == "identity";
     if !headers.get(CONTENT_ENCODING).is_none_or(identity) {
         let detail = "send the body as it is, without a Content-Encoding";
@@ -54,15 +87,34 @@ pub(super) async fn read(
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }
-    match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
-        Ok(Err(_)) => Err(Problem::new(ProblemKind::Malformed, "the body ended early")),
-        Err(_) => {
-            let detail = format!("the body did not arrive within {BODY_TIMEOUT:?}");
-            Err(Problem::new(ProblemKind::RequestTimeout, detail))
+    let reading = tokio::time::timeout(BODY_TIMEOUT, collect(body, limit, bodies)).await;
+    reading.unwrap_or_else(|_| {
+        let detail = format!("the body did not arrive within {BODY_TIMEOUT:?}");
+        Err(Problem::new(ProblemKind::RequestTimeout, detail))
+    })
+}
+
+/// Room is taken for what has come, not for what was announced: announcing costs nothing.
+async fn collect(
+    mut body: Incoming,
+    limit: usize,
+    bodies: &Bodies,
+) -> Result<Content<'_>, Problem> {
+    let (mut parts, mut room) = (Vec::new(), bodies.take(0)?);
+    while let Some(frame) = body.frame().await {
+        let early = |_| Problem::new(ProblemKind::Malformed, "the body ended early");
+        let Ok(data) = frame.map_err(early)?.into_data() else { continue };
+        if room.num_permits() + data.len() > limit {
+            return Err(too_large(limit));
         }
+        room.merge(bodies.take(data.len())?);
+        parts.push(data);
     }
+    let bytes = match parts.len() {
+        0 | 1 => parts.pop().unwrap_or_default(),
+        _ => parts.concat().into(),
+    };
+    Ok(Content { bytes, _room: room })
 }
 
 /// The body as a JSON document; only where the content type says so.
@@ -70,11 +122,12 @@ pub(super) async fn read_json(
     headers: &HeaderMap,
     body: Incoming,
     limit: usize,
+    bodies: &Bodies,
 ) -> Result<Value, Problem> {
     if media(headers) != Media::Json {
         return Err(unsupported("application/json"));
     }
-    parse(&read(headers, body, limit).await?)
+    parse(&read(headers, body, limit, bodies).await?)
 }
 
 /// A JSON document.

@@ -14,6 +14,7 @@ use hyper::{Request, Response, StatusCode};
 
 use super::access::{Access, Admission};
 use super::body::Body;
+pub use super::intake::Bodies;
 use super::problem::method_not_allowed;
 use super::route::{Route, route};
 use super::serve::{Answer, Connection, catch_panic};
@@ -40,6 +41,8 @@ pub struct Public {
     pub listen: Listen,
     /// The longest event or notification, in bytes.
     pub max_payload: usize,
+    /// The room for what requests bring.
+    pub bodies: Bodies,
     /// How often an idle stream carries a comment, and a WebSocket a ping.
     pub heartbeat: Duration,
 }
@@ -107,11 +110,19 @@ impl Public {
         match endpoint {
             Endpoint::Page => Ok(page::response()),
             Endpoint::PostEvents => {
-                events::post(&self.ingest, self.max_payload, parts, body, context).await
+                events::post(&self.ingest, self.max_payload, &self.bodies, parts, body, context)
+                    .await
             }
             Endpoint::PostNotifications => {
-                events::post_notification(&self.notify, self.max_payload, parts, body, context)
-                    .await
+                events::post_notification(
+                    &self.notify,
+                    self.max_payload,
+                    &self.bodies,
+                    parts,
+                    body,
+                    context,
+                )
+                .await
             }
             Endpoint::Stream => {
                 let query = parts.uri.query().unwrap_or_default();
@@ -120,7 +131,7 @@ impl Public {
             Endpoint::WebSocket => ws::open(&self.listen, self.heartbeat, parts),
             Endpoint::ListChains => chains::list(chains).await,
             Endpoint::GetChain => chains::get(chains, id).await,
-            Endpoint::PutChain => chains::put(chains, id, parts, body).await,
+            Endpoint::PutChain => chains::put(chains, id, parts, body, &self.bodies).await,
             Endpoint::DeleteChain => chains::delete(chains, id).await,
             Endpoint::Unmatched => Err(not_found()),
         }

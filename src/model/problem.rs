@@ -71,6 +71,8 @@ kinds! {
     OutcomeUnknown = "outcome-unknown" 503 after 1, "Outcome unknown";
     /// This server has all the prefixes it may have.
     PrefixesExhausted = "prefixes-exhausted" 503 after 30, "Prefixes exhausted";
+    /// The bodies of other requests fill the memory there is for them.
+    Overloaded = "overloaded" 503 after 1, "Overloaded";
     /// This server is shutting down; another one may be there.
     ShuttingDown = "shutting-down" 503 after 1, "Shutting down";
 }

@@ -129,3 +129,39 @@ async fn the_page_is_one_file_under_a_strict_policy_and_head_has_no_body() {
     assert_eq!(head.header("content-length"), page.header("content-length"));
     assert_eq!(peer.ask("GET /nowhere").await.status, 404);
 }
+
+#[tokio::test]
+async fn bodies_that_come_slowly_leave_the_memory_of_the_server_bounded() {
+    let house = House::with_room(BOUNDS, PATIENCE, 100, 1_500);
+    let post = format!("POST /v1/notifications\n{JSON}\n\n");
+    let body = format!(r#"{{"channel":"a","data":"{}"}}"#, "x".repeat(875));
+    let quick = async || house.ask(&format!("{post}{body}")).await;
+    assert_eq!(quick().await.problem(), problem(503, "redis-unavailable"));
+
+    let mut slow = house.peer().await;
+    let (most, rest) = body.split_at(800);
+    let head =
+        "POST /v1/notifications HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json";
+    let begun = format!("{head}\r\nContent-Length: {}\r\n\r\n{most}", body.len());
+    slow.0.get_mut().write_all(begun.as_bytes()).await.unwrap();
+    let refused = soon(async {
+        loop {
+            // Until the server has read what the slow one sent there is room.
+            let reply = quick().await;
+            if reply.problem() != problem(503, "redis-unavailable") {
+                return reply;
+            }
+        }
+    })
+    .await;
+    assert_eq!(refused.problem(), problem(503, "overloaded"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+
+    slow.0.get_mut().write_all(rest.as_bytes()).await.unwrap();
+    assert_eq!(slow.head().await.status, 503, "the one that was there first is read to its end");
+    assert_eq!(
+        quick().await.problem(),
+        problem(503, "redis-unavailable"),
+        "its room is given back"
+    );
+}

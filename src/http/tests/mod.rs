@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
+use super::intake::Bodies;
 use super::public::Public;
 use super::serve::{Answer, Door, Listener};
 use crate::conn::{self, Budget, Options, Owner, Target};
@@ -99,6 +100,10 @@ impl House {
     }
 
     fn with(outbox: Bounds, heartbeat: Duration, max_connections: usize) -> Self {
+        Self::with_room(outbox, heartbeat, max_connections, 16 * 1024 * 1024)
+    }
+
+    fn with_room(outbox: Bounds, heartbeat: Duration, max_connections: usize, room: usize) -> Self {
         let nowhere = Target::Unix("/nonexistent/redis.sock".into());
         let options = Options::new(nowhere, "test", Component::Server);
         let owner = Owner::new(options, &Budget::of(Component::Server)).unwrap();
@@ -112,6 +117,7 @@ impl House {
             chains: Arc::new(Shelf),
             listen,
             max_payload: 1_000,
+            bodies: Bodies::with_room(room),
             heartbeat,
         };
         let (address, stop, serving) = serve(public, max_connections);
