@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The heartbeats of this process. Clones are the same.
-#[derive(Clone, Default)]
-pub struct Progress(Arc<Mutex<Loops>>);
+#[derive(Clone)]
+pub struct Progress {
+    loops: Arc<Mutex<Loops>>,
+    limit: Duration,
+}
 
 #[derive(Default)]
 struct Loops {
@@ -32,9 +35,20 @@ pub struct Stalled {
     pub silent: Duration,
 }
 
+impl Default for Progress {
+    fn default() -> Self {
+        Self::with_limit(Self::LIMIT)
+    }
+}
+
 impl Progress {
     /// A loop may be silent this long.
     pub const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Heartbeats that may be silent for another time than [`Progress::LIMIT`].
+    pub fn with_limit(limit: Duration) -> Self {
+        Self { loops: Arc::default(), limit }
+    }
 
     /// Watches a loop from now on. Its name is unique in the process.
     pub fn watch(&self, name: &'static str) -> Heartbeat {
@@ -59,18 +73,18 @@ impl Progress {
         }
     }
 
-    /// The loops that were silent for longer than [`Progress::LIMIT`] at `now`.
+    /// The loops that were silent for longer than the limit at `now`.
     pub fn stalled(&self, now: Instant) -> Vec<Stalled> {
         let loops = self.lock();
         let beats =
             loops.beats.iter().map(|(name, at)| (*name, now.saturating_duration_since(*at)));
         let others = loops.others.iter().map(|(name, silent)| (*name, silent()));
         let all = beats.chain(others).map(|(name, silent)| Stalled { name, silent });
-        all.filter(|stalled| stalled.silent > Self::LIMIT).collect()
+        all.filter(|stalled| stalled.silent > self.limit).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Loops> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.loops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,10 +13,14 @@ struct Desk {
 
 impl Desk {
     fn start() -> Self {
+        Self::with(Progress::default())
+    }
+
+    fn with(progress: Progress) -> Self {
         let nowhere = Target::Unix("/nonexistent/redis.sock".into());
         let options = Options::new(nowhere, "test", Component::Worker);
         let owner = Arc::new(Owner::new(options, &Budget::of(Component::Worker)).unwrap());
-        let (progress, ready) = (Progress::default(), Arc::new(AtomicBool::new(false)));
+        let ready = Arc::new(AtomicBool::new(false));
         let monitor = Monitor::new({
             let ready = ready.clone();
             move || Facts {
@@ -89,4 +93,32 @@ async fn the_status_and_the_metrics_can_be_read_and_nothing_can_be_changed() {
     assert_eq!(desk.ask("GET /metrics").await.body, b"up 1\n");
     assert_eq!(desk.ask("POST /status").await.problem().0, 405);
     assert_eq!(desk.ask("GET /").await.problem().0, 404);
+}
+
+#[tokio::test]
+async fn a_line_that_stands_still_shows_while_it_does() {
+    let progress = Progress::with_limit(Duration::from_secs(2));
+    let desk = Desk::with(progress.clone());
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        let line = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        line.block_on(async move {
+            tokio::spawn(async move { progress.watch_runtime().await });
+            tokio::task::yield_now().await;
+            // As a handler that computes would: nothing else on this thread is polled.
+            let _ = held.recv();
+            std::future::pending::<()>().await;
+        });
+    });
+    let answers = async |status: u16| loop {
+        let reply = desk.ask("GET /livez").await;
+        if reply.status == status {
+            return reply;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    let late = soon(answers(503)).await;
+    assert_eq!(late.json()["stalled"][0]["loop"], "runtime");
+    drop(release);
+    soon(answers(200)).await;
 }
