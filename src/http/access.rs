@@ -1,4 +1,4 @@
-//! Which hosts and origins may speak to the public listener.
+//! Which hosts and origins may speak to the public listener, and which pages may read the admin one.
 //!
 //! A page on the web can make a browser send requests here, and by DNS rebinding even under a
 //! name of its own. So the host must be one we know to be ours, and an `Origin` must be that
@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use hyper::HeaderMap;
-use hyper::header::{HOST, HeaderValue, ORIGIN};
+use hyper::header::{ACCEPT_LANGUAGE, HOST, HeaderValue, ORIGIN, USER_AGENT};
 use hyper::http::Uri;
 use hyper::http::uri::Authority;
 
@@ -60,11 +60,15 @@ impl Access {
             let detail = "the Host of this request is neither a loopback name nor configured";
             return Err(Problem::new(ProblemKind::MisdirectedHost, detail));
         }
+        self.admit_origin(&host, headers)
+    }
+
+    fn admit_origin(&self, host: &Authority, headers: &HeaderMap) -> Result<Admission, Problem> {
         let Some(header) = headers.get(ORIGIN) else { return Ok(Admission::SameOrigin) };
         // A browser sends one origin; `null` and anything unreadable is a foreign one.
         let origin = header.to_str().ok().and_then(Origin::parse);
         match origin {
-            Some(origin) if origin.is_at(&host) => Ok(Admission::SameOrigin),
+            Some(origin) if origin.is_at(host) => Ok(Admission::SameOrigin),
             Some(origin) if self.origins.contains(&origin) => {
                 Ok(Admission::CrossOrigin(header.clone()))
             }
@@ -94,6 +98,44 @@ impl Access {
             || host.trim_matches(['[', ']']).parse().is_ok_and(reached)
             || self.hosts.iter().any(allowed)
     }
+}
+
+/// Decides about one request to a listener that is there to be read by machines. These pass,
+/// under whatever name they know this host. What bears the marks of a browser may be sent by a
+/// page: it must be of our own origin, or be somebody's who follows a link.
+///
+/// # Errors
+/// The problem that is the answer.
+pub(super) fn admit_reader(uri: &Uri, headers: &HeaderMap, local: IpAddr) -> Result<(), Problem> {
+    if !is_of_browser(headers) {
+        return Ok(());
+    }
+    let pages = Access::default();
+    // Who reaches the loopback address under a foreign name was led there by its DNS. Elsewhere
+    // nobody has told us our names.
+    match local.to_canonical().is_loopback() {
+        true => pages.admit(uri, headers, local)?,
+        false => pages.admit_origin(&authority(uri, headers)?, headers)?,
+    };
+    let is = |name: &str, words: &[&str]| {
+        headers.get(name).is_some_and(|value| words.iter().any(|word| value == word))
+    };
+    let foreign = is("sec-fetch-site", &["cross-site", "same-site"]);
+    if foreign && !is("sec-fetch-mode", &["navigate"]) {
+        let detail = "a page of another origin cannot read this listener";
+        return Err(Problem::new(ProblemKind::ForbiddenOrigin, detail));
+    }
+    Ok(())
+}
+
+/// Whether a browser sent it. `Sec-Fetch-*` is missing where a page came without encryption, and
+/// a page can change the value of its `User-Agent` and `Accept-Language`, but not leave both out.
+fn is_of_browser(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).is_some_and(|it| it.as_bytes().starts_with(b"Mozilla/"));
+    agent
+        || headers.contains_key(ORIGIN)
+        || headers.contains_key(ACCEPT_LANGUAGE)
+        || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"))
 }
 
 impl Origin {

@@ -12,6 +12,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::access::admit_reader;
 use super::body::Body;
 use super::problem::method_not_allowed;
 use super::public::json_response;
@@ -124,7 +125,11 @@ impl Admin {
 }
 
 impl Answer for Admin {
-    async fn answer(&self, request: Request<Incoming>, _: &Connection) -> Response<Body> {
+    async fn answer(&self, request: Request<Incoming>, connection: &Connection) -> Response<Body> {
+        let local = connection.local.ip();
+        if let Err(problem) = admit_reader(request.uri(), request.headers(), local) {
+            return problem.into_response();
+        }
         let query = request.uri().query().unwrap_or_default();
         let answer = self.pass(request.method(), request.uri().path(), query);
         catch_panic("admin request", answer).await

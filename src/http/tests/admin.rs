@@ -122,3 +122,29 @@ async fn a_line_that_stands_still_shows_while_it_does() {
     drop(release);
     soon(answers(200)).await;
 }
+
+#[tokio::test]
+async fn a_page_cannot_read_the_admin_listener_and_a_scraper_always_can() {
+    let desk = Desk::start();
+    for good in [
+        "User-Agent: Prometheus/3.1.0\nHost: worker.monitoring.svc:9465",
+        "Host: anything.example",
+        "User-Agent: Mozilla/5.0\nAccept-Language: en\nHost: localhost:9465",
+        "Origin: http://localhost:9465\nHost: localhost:9465",
+        "Sec-Fetch-Site: cross-site\nSec-Fetch-Mode: navigate\nHost: localhost:9465",
+    ] {
+        assert_eq!(desk.ask(&format!("GET /status\n{good}")).await.status, 200, "{good}");
+    }
+    for (foreign, problem) in [
+        ("Origin: https://evil.example\nHost: localhost:9465", (403, "forbidden-origin")),
+        ("Origin: null\nHost: localhost:9465", (403, "forbidden-origin")),
+        ("Sec-Fetch-Site: cross-site\nHost: localhost:9465", (403, "forbidden-origin")),
+        ("Sec-Fetch-Site: same-site\nHost: localhost:9465", (403, "forbidden-origin")),
+        // A name of its own that was rebound to this address: to the browser that is one origin.
+        ("User-Agent: Mozilla/5.0\nHost: evil.example:9465", (421, "misdirected-host")),
+        ("Accept-Language: en\nHost: evil.example:9465", (421, "misdirected-host")),
+    ] {
+        let (status, kind) = desk.ask(&format!("GET /metrics\n{foreign}")).await.problem();
+        assert_eq!((status, kind.as_str()), problem, "{foreign}");
+    }
+}
