@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, cmd};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use trunkline::app::{Daemon, Worker};
 use trunkline::config::{LogFormat, OtelConfig, Sampler};
 use trunkline::conn::{Budget, Error, Options, Owner, Publisher, Target};
@@ -50,7 +50,8 @@ fn main() {
     let (several, one) = (Builder::new_multi_thread, Worker::runtime);
     let [several, one] = [several(), one()].map(|mut it| it.enable_all().build().unwrap());
     // As in production: counting is part of the price.
-    let telemetry = several.block_on(async { Telemetry::start(&telemetry()).unwrap() });
+    let telemetry =
+        several.block_on(async { Telemetry::start(&telemetry(Handle::current())).unwrap() });
     let redis = Redis::start();
 
     let Patience { rounds, refusals, .. } = patience;
@@ -90,7 +91,7 @@ fn main() {
 }
 
 /// Metrics on; traces to a collector that is not there, one in a hundred.
-fn telemetry() -> TelemetryOptions {
+fn telemetry(exporting: Handle) -> TelemetryOptions {
     let otel = OtelConfig {
         endpoint: Some("http://127.0.0.1:9/v1/traces".to_owned()),
         sampler: Sampler::TraceIdRatio,
@@ -103,6 +104,7 @@ fn telemetry() -> TelemetryOptions {
         log_format: LogFormat::Json,
         log_filter: Some("off".to_owned()),
         tracing: TraceOptions::of(&otel),
+        exporting,
     }
 }
 

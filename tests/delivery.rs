@@ -74,6 +74,7 @@ async fn enqueued_is_delivered_plus_dropped_plus_waiting_however_a_client_ends()
         log_format: LogFormat::Text,
         log_filter: None,
         tracing: None,
+        exporting: tokio::runtime::Handle::current(),
     })
     .unwrap();
     let hub = Hub::new(Limits::new(Bounds { messages: ROOM, bytes: 1 << 20 }), |_| {});

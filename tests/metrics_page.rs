@@ -34,6 +34,7 @@ async fn write_the_page() {
         log_format: LogFormat::Json,
         log_filter: None,
         tracing: None,
+        exporting: tokio::runtime::Handle::current(),
     })
     .unwrap();
     std::fs::write(std::env::var(PAGE).unwrap(), telemetry.render().await).unwrap();

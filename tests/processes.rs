@@ -5,11 +5,13 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::process::Signal;
 use serde_json::json;
 
 use support::children::Process;
@@ -88,6 +90,79 @@ async fn a_log_that_nobody_reads_ends_nothing() {
         Metric::new(admin.clone(), "trunkline_redis_connect_attempts_total").reaches(5.0).await;
         Metric::new(admin.clone(), "trunkline_task_panics_total").settles(0.0).await;
     }
+}
+
+#[tokio::test]
+async fn a_log_whose_reader_stalls_holds_up_nothing_and_its_lost_lines_are_counted() {
+    for format in ["text", "json"] {
+        let redis = Redis::start();
+        let [public, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", port::free()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline-server"));
+        command.env("REDIS_URL", redis.url()).env("TRUNKLINE_LISTEN", &public);
+        command.env("TRUNKLINE_ADMIN_LISTEN", &admin).env("RUST_LOG", "debug");
+        command.env("TRUNKLINE_LOG_FORMAT", format);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut server = Process::start(command).unwrap();
+        // Both pipes stay open, and nobody reads them.
+        let [public, admin] = [public, admin].map(|it| Http::at(it.parse().unwrap()));
+        let ready = || admin.try_send(hyper::Method::GET, "/readyz", &[], "");
+        eventually("it is ready", async || match ready().await {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        let dropped = Metric::new(admin.clone(), "trunkline_log_lines_dropped_total");
+        let knock = json!({ "channel": "door", "data": "knock" });
+        eventually("lines are left out", async || {
+            for _ in 0..200 {
+                assert_eq!(public.post("/v1/notifications", &knock).await.status, 200);
+            }
+            match dropped.value().await {
+                Some(lines) if lines > 0.0 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        assert_eq!(admin.get("/livez").await.status, 200);
+        server.signal(Signal::TERM);
+        let ended = eventually("it ends", async || server.exited().ok_or("it runs")).await;
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_process_whose_main_thread_is_stuck() {
+    // It cannot start, and the pipe it says so on is full: a write that never ends.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    fcntl_setfl(&full, OFlags::NONBLOCK).unwrap();
+    while full.write(&[b'x'; 4_096]).is_ok() {}
+    while full.write(b"x").is_ok() {}
+    fcntl_setfl(&full, OFlags::empty()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline-worker"));
+    command.env("REDIS_URL", NOWHERE).env("TRUNKLINE_LOG_FORMAT", "json");
+    command.env("TRUNKLINE_ADMIN_LISTEN", taken.local_addr().unwrap().to_string());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(full);
+    let mut worker = Process::start(command).unwrap();
+    let status = format!("/proc/{}/status", worker.pid());
+    eventually("it handles SIGTERM", async || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+        let caught = u64::from_str_radix(caught, 16).unwrap();
+        if caught & 1 << (Signal::TERM.as_raw() - 1) == 0 { Err(status) } else { Ok(()) }
+    })
+    .await;
+    worker.signal(Signal::TERM);
+    let stdout = BufReader::new(worker.child().stdout.take().unwrap());
+    let draining = tokio::task::spawn_blocking(move || {
+        stdout.lines().map_while(Result::ok).any(|line| line.contains("draining"))
+    });
+    let heard = tokio::time::timeout(support::DEADLINE, draining).await;
+    assert!(heard.expect("it does not hear the first").unwrap());
+    assert_eq!(worker.exited(), None, "it is stuck, and has not ended by itself");
+    worker.signal(Signal::TERM);
+    let ended = eventually("it ends", async || worker.exited().ok_or("it runs")).await;
+    assert_eq!(ended.code(), Some(1));
 }
 
 #[tokio::test]

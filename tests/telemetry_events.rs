@@ -62,6 +62,7 @@ async fn the_laws_of_the_counters_hold_on_a_process_at_rest() {
         log_format: LogFormat::Text,
         log_filter: Some("off".into()),
         tracing: None,
+        exporting: tokio::runtime::Handle::current(),
     })
     .unwrap();
 

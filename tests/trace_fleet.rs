@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::net::TcpListener;
+
 use hyper::Method;
 use serde_json::{Value, json};
 
@@ -263,4 +265,33 @@ async fn a_collector_that_is_away_harms_nothing_and_is_told_once() {
             .filter(|line| ["collector", "opentelemetry"].iter().any(|it| line.contains(it)));
         assert_eq!(about.count(), 1, "{lines:#?}");
     }
+}
+
+#[tokio::test]
+async fn a_collector_that_stalls_takes_no_time_from_jobs_and_its_lost_spans_are_counted() {
+    let stalled = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", stalled.local_addr().unwrap());
+    // It takes every connection and never answers.
+    std::thread::spawn(move || stalled.incoming().collect::<Vec<_>>());
+    let fleet = Fleet::start(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "8"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4"),
+    ])
+    .await;
+    let mut client = fleet.client().await;
+    for _ in 0..50 {
+        fleet.event(Some(CALLER), json!({ "type": "door" })).await;
+        heard(&mut client).await;
+    }
+    for daemon in [&fleet.server, &fleet.worker] {
+        for reason in ["queue_full", "export"] {
+            let dropped = daemon.metric("trunkline_spans_dropped_total").await;
+            dropped.label("reason", reason).reaches(1.0).await;
+        }
+    }
+    fleet.worker.metric("trunkline_job_duration_seconds_count").await.settles(50.0).await;
+    let slow = fleet.worker.metric("trunkline_job_retries_total").await;
+    slow.settles(0.0).await;
 }

@@ -58,7 +58,7 @@ pub struct Ground {
     /// Cancelled when the process is to drain.
     pub stop: CancellationToken,
     /// A runtime on a thread of its own, for what has to answer however busy the other one is:
-    /// signals, readiness, the admin listener.
+    /// signals, readiness, the admin listener. Spans leave on it as well.
     pub watch: Handle,
     /// The tasks whose end ends the process. The one that hears signals is among them already:
     /// without it nobody could end the process but by force.
@@ -114,13 +114,15 @@ pub(super) fn thread(name: &str) -> io::Result<Handle> {
 async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>, watch: Handle) -> ExitCode {
     let common = D::common(&config);
     let instance: Arc<str> = instance_name(common.instance.as_ref(), fastrand::u64(..)).into();
-    let telemetry = match Telemetry::start(&telemetry_options(D::COMPONENT, &instance, common)) {
-        Ok(telemetry) => telemetry,
-        Err(error) => {
-            let faults = [Fault { path: "telemetry".to_owned(), message: error.to_string() }];
-            return refuse(D::COMPONENT, &faults, EXIT_BAD_CONFIGURATION);
-        }
-    };
+    let telemetry =
+        match Telemetry::start(&telemetry_options(D::COMPONENT, &instance, common, &watch)) {
+            Ok(telemetry) => telemetry,
+            Err(error) => {
+                let faults = [Fault { path: "telemetry".to_owned(), message: error.to_string() }];
+                return refuse(D::COMPONENT, &faults, EXIT_BAD_CONFIGURATION);
+            }
+        };
+    let _last_words = telemetry.last_words();
     ProcessStarted { component: D::COMPONENT, instance: &instance }.emit();
     for advice in &warnings {
         SettingDoubted { setting: "configuration", advice }.emit();
@@ -133,6 +135,7 @@ async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>, watch: Handle
     let signals = match signals {
         Ok(signals) => signals,
         Err(error) => {
+            telemetry.shutdown(drain::SPANS).await;
             let faults = [Fault { path: "signals".to_owned(), message: error.to_string() }];
             return refuse(D::COMPONENT, &faults, EXIT_UNAVAILABLE);
         }
@@ -156,6 +159,7 @@ fn telemetry_options(
     component: Component,
     instance: &str,
     config: &CommonConfig,
+    watch: &Handle,
 ) -> TelemetryOptions {
     TelemetryOptions {
         component,
@@ -164,6 +168,7 @@ fn telemetry_options(
         log_format: config.log.format.unwrap_or_else(detect_format),
         log_filter: Some(config.log.filter.clone()),
         tracing: TraceOptions::of(&config.otel),
+        exporting: watch.clone(),
     }
 }
 

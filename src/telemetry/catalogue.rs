@@ -297,6 +297,10 @@ catalogue! {
     Both gauge READY = "trunkline_ready" Check;
     /// Tasks that ended by a panic: a bug.
     Both counter TASK_PANICS = "trunkline_task_panics_total" ();
+    /// Spans that did not reach the collector of traces, by why.
+    Both counter SPANS_DROPPED = "trunkline_spans_dropped_total" SpanDrop;
+    /// Log lines left out because their reader did not keep up.
+    Both counter LOG_LINES_DROPPED = "trunkline_log_lines_dropped_total" ();
     /// 1; its labels say what is running.
     Both gauge BUILD_INFO = "trunkline_build_info" Build;
     /// Seconds the last rendering of this page took.

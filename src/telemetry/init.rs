@@ -10,6 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::catalogue::{self, BUILD_INFO};
 use super::histogram::{Histograms, Sorting};
+use super::lines::{self, Lines};
 use super::log;
 use super::page::Page;
 use super::trace::{self, Exporting, TraceOptions};
@@ -31,6 +32,8 @@ pub struct TelemetryOptions {
     pub log_filter: Option<String>,
     /// Where spans go; `None` switches tracing off.
     pub tracing: Option<TraceOptions>,
+    /// The runtime that spans are sent on: not one whose time is wanted for something else.
+    pub exporting: Handle,
 }
 
 /// Why telemetry did not start. All of them are faults at start, before anything else runs.
@@ -42,6 +45,9 @@ pub enum InitError {
     /// The pipeline of traces cannot be built from its settings.
     #[error("OTEL_EXPORTER_OTLP_*: {0}")]
     Tracing(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// There is no thread that could write log lines.
+    #[error("logs: no thread: {0}")]
+    LogThread(#[source] std::io::Error),
     /// There is a recorder of metrics already.
     #[error("metrics: there is a recorder already")]
     Metrics,
@@ -55,6 +61,7 @@ pub enum InitError {
 pub struct Telemetry {
     page: Option<Arc<Page>>,
     exporting: Option<Exporting>,
+    lines: Lines,
 }
 
 impl Telemetry {
@@ -64,16 +71,17 @@ impl Telemetry {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn start(options: &TelemetryOptions) -> Result<Self, InitError> {
-        let TelemetryOptions { component, instance, queue, log_format, log_filter, tracing } =
-            options;
+        let TelemetryOptions { component, instance, queue, .. } = options;
+        let TelemetryOptions { log_format, log_filter, tracing, exporting, .. } = options;
         let runtime = Handle::current();
-        let lines = log::layer(*component, *log_format, log_filter.as_deref())?;
+        let lines = log::lines(*component, *log_format).map_err(InitError::LogThread)?;
+        let logged = log::layer(*log_format, log_filter.as_deref(), lines.clone())?;
         let exporting = tracing
             .as_ref()
-            .map(|options| Exporting::start(options, *component, instance, runtime.clone()))
+            .map(|options| Exporting::start(options, *component, instance, exporting.clone()))
             .transpose()?;
         let spans = exporting.as_ref().map(Exporting::layer);
-        tracing_subscriber::registry().with(spans).with(lines).try_init()?;
+        tracing_subscriber::registry().with(spans).with(logged).try_init()?;
         if let Some(options) = tracing {
             trace::enable(options.sampler);
         }
@@ -87,7 +95,7 @@ impl Telemetry {
                 Some(Arc::new(Page::new(handle, histograms, runtime)))
             }
         };
-        Ok(Self { page, exporting })
+        Ok(Self { page, exporting, lines })
     }
 
     /// The page of metrics, in the format of [`CONTENT_TYPE`](super::CONTENT_TYPE); empty for
@@ -99,14 +107,35 @@ impl Telemetry {
         }
     }
 
-    /// Sends the spans that are still queued, for at most `within`. What remains is lost: a
-    /// collector that is away must not hold up the end of the process.
+    /// Sends the spans that are still queued, for at most `within`, and then writes the last log
+    /// lines, for at most one second. What remains is lost: a collector that is away, or a log
+    /// that nobody reads, must not hold up the end of the process.
     pub async fn shutdown(self, within: Duration) {
-        let Some(exporting) = self.exporting else { return };
-        let flush = tokio::task::spawn_blocking(move || exporting.shutdown(within));
-        // A batch that failed has already been told by its event, and a flush that outlasts its
-        // time only loses spans.
-        let _ = tokio::time::timeout(within, flush).await;
+        if let Some(exporting) = self.exporting {
+            let flush = tokio::task::spawn_blocking(move || exporting.shutdown(within));
+            // A batch that failed has already been told by its event, and a flush that outlasts
+            // its time only loses spans.
+            let _ = tokio::time::timeout(within, flush).await;
+        }
+        // Blocks, and holds up nothing: all else has ended.
+        self.lines.flush(lines::LAST);
+    }
+
+    /// Writes the last log lines when it is dropped by a panic, for at most one second. An
+    /// orderly end is [`Telemetry::shutdown`].
+    pub fn last_words(&self) -> LastWords {
+        LastWords(self.lines.clone())
+    }
+}
+
+/// See [`Telemetry::last_words`].
+pub struct LastWords(Lines);
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.flush(lines::LAST);
+        }
     }
 }
 

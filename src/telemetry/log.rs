@@ -1,7 +1,8 @@
 //! Log lines: text for people, JSON for machines.
 //!
 //! Text goes to standard error. JSON goes to standard output, where a container's collector
-//! reads it; the operator's tool keeps standard output for its results and logs nothing there.
+//! reads it. Both leave by [`lines`](super::lines), so that a reader that stalls holds up nobody;
+//! the operator's tool keeps standard output for its results and logs nothing there.
 //! A JSON line is flat: `timestamp`, `level`, `message`, `target`, then the event's fields, and
 //! `trace_id` and `span_id` where a sampled span is current.
 
@@ -14,13 +15,14 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, layer as fmt_layer};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Layer, fmt as lines};
 
+use super::lines::Lines;
 use crate::config::LogFormat;
 use crate::model::Component;
 
@@ -34,10 +36,18 @@ pub fn detect_format() -> LogFormat {
 /// all the same names it in the filter, where the last word on a target counts.
 const HUSHED: &str = "opentelemetry=off,tungstenite=off";
 
+/// Starts the thread that writes lines of this format.
+pub(super) fn lines(component: Component, format: LogFormat) -> std::io::Result<Lines> {
+    match format {
+        LogFormat::Json if component != Component::Tool => Lines::to(std::io::stdout()),
+        LogFormat::Json | LogFormat::Text => Lines::to(std::io::stderr()),
+    }
+}
+
 pub(super) fn layer<S>(
-    component: Component,
     format: LogFormat,
     filter: Option<&str>,
+    out: Lines,
 ) -> Result<Box<dyn Layer<S> + Send + Sync>, ParseError>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -46,21 +56,15 @@ where
     let filter = EnvFilter::builder().parse(filter)?;
     // Spans are for the collector of traces; here they would only be formatted for nobody.
     let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
-    let layer = lines::layer();
+    let layer = fmt_layer().with_writer(move || out.clone());
     Ok(match format {
         LogFormat::Text => layer
             .with_timer(Milliseconds)
             .with_target(false)
             .with_ansi(std::io::stderr().is_terminal())
-            .with_writer(std::io::stderr)
             .with_filter(filter)
             .boxed(),
-        LogFormat::Json if component == Component::Tool => {
-            layer.event_format(Json).with_writer(std::io::stderr).with_filter(filter).boxed()
-        }
-        LogFormat::Json => {
-            layer.event_format(Json).with_writer(std::io::stdout).with_filter(filter).boxed()
-        }
+        LogFormat::Json => layer.event_format(Json).with_filter(filter).boxed(),
     })
 }
 
@@ -191,7 +195,7 @@ mod tests {
     fn line(log: impl FnOnce()) -> String {
         let written = Written::default();
         let writer = written.clone();
-        let layer = lines::layer().event_format(Json).with_writer(move || writer.clone());
+        let layer = fmt_layer().event_format(Json).with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

@@ -14,6 +14,8 @@ mod histogram;
 mod init;
 mod limit;
 #[cfg(feature = "bridge")]
+mod lines;
+#[cfg(feature = "bridge")]
 mod log;
 #[cfg(feature = "bridge")]
 mod page;

@@ -4,6 +4,14 @@ use super::labels;
 use super::{Component, Label};
 
 labels! {
+    /// Why a span did not reach the collector of traces.
+    SpanDrop as "reason" {
+        /// The queue of spans was full.
+        QueueFull = "queue_full",
+        /// The collector did not take the batch, or did not answer in time.
+        Export = "export",
+    };
+
     /// The first digit of an HTTP status.
     StatusClass as "status_class" {
         /// Success (and 1xx, 3xx).

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 
-use crate::model::{Build, Check, Component};
+use crate::model::{Build, Check, Component, SpanDrop};
 use crate::telemetry::catalogue::*;
 use crate::telemetry::limit::LogLimit;
 
@@ -139,12 +139,34 @@ pub struct SpansLost<'a> {
 }
 
 impl SpansLost<'_> {
-    /// Logs it, at most once in five minutes: a collector that is away fails every batch.
+    /// Counts them, and logs it at most once in five minutes: a collector that is away fails
+    /// every batch.
     pub fn emit(self) {
         static LIMIT: LogLimit<()> = LogLimit::every(Duration::from_secs(300));
         let Self { count, detail } = self;
+        SPANS_DROPPED.at(SpanDrop::Export).increment(count as u64);
         if let Some(suppressed) = LIMIT.admit(()) {
             warn!(count, detail, suppressed, "spans did not reach the collector of traces");
         }
+    }
+}
+
+/// A span found the queue of spans full.
+pub struct SpanLeftOut;
+
+impl SpanLeftOut {
+    /// Counts it. The collector that is too slow is logged with the batches it does not take.
+    pub fn emit(self) {
+        SPANS_DROPPED.at(SpanDrop::QueueFull).increment(1);
+    }
+}
+
+/// A log line found the queue of log lines full: nobody reads them, or not fast enough.
+pub struct LogLineDropped;
+
+impl LogLineDropped {
+    /// Counts it. A line about it would be one more.
+    pub fn emit(self) {
+        LOG_LINES_DROPPED.at(()).increment(1);
     }
 }

@@ -1,14 +1,18 @@
 //! Export over OTLP, as `http/protobuf`, to the collector the standard settings name.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry::{Key, KeyValue};
+use opentelemetry::{Context, Key, KeyValue};
 use opentelemetry_otlp::{Protocol, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanExporter,
+    SpanProcessor,
+};
 use tokio::runtime::Handle;
 use tracing::Subscriber;
 use tracing_subscriber::filter::FilterFn;
@@ -18,7 +22,7 @@ use tracing_subscriber::{Layer, filter};
 use super::Sampler;
 use crate::config::OtelConfig;
 use crate::model::{Build, Component};
-use crate::telemetry::events::process::SpansLost;
+use crate::telemetry::events::process::{SpanLeftOut, SpansLost};
 
 /// Where spans go and which traces are sampled.
 ///
@@ -37,6 +41,10 @@ impl TraceOptions {
     }
 }
 
+/// Spans that may wait for their batch where `OTEL_BSP_MAX_QUEUE_SIZE` says nothing: the number
+/// OpenTelemetry itself begins with.
+const QUEUE: usize = 2_048;
+
 /// The exporting pipeline: a queue with a bound, drained by a thread of its own.
 #[derive(Clone)]
 pub(in crate::telemetry) struct Exporting(SdkTracerProvider);
@@ -53,8 +61,13 @@ impl Exporting {
             .with_endpoint(&options.endpoint)
             .with_protocol(Protocol::HttpBinary)
             .build()?;
+        let (exporter, waiting) = (Arc::new(exporter), Arc::<AtomicUsize>::default());
+        let limit = queue_limit(std::env::var("OTEL_BSP_MAX_QUEUE_SIZE").ok().as_deref());
+        let exporter = OnRuntime { exporter, runtime, waiting: Arc::clone(&waiting) };
+        let config = BatchConfigBuilder::default().with_max_queue_size(limit).build();
+        let queue = BatchSpanProcessor::builder(exporter).with_batch_config(config).build();
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(OnRuntime { exporter: Arc::new(exporter), runtime })
+            .with_span_processor(Bounded { queue, waiting, limit })
             // A span exists only where the decision was yes.
             .with_sampler(opentelemetry_sdk::trace::Sampler::AlwaysOn)
             .with_id_generator(ids::Chosen)
@@ -101,17 +114,60 @@ fn resource(component: Component, instance: &str) -> Resource {
     }
 }
 
+/// OpenTelemetry reads the same variable and does not say what it read.
+fn queue_limit(variable: Option<&str>) -> usize {
+    variable.and_then(|text| text.trim().parse().ok()).unwrap_or(QUEUE)
+}
+
+/// Leaves out, and counts, what the queue behind it has no room for: that queue would leave it
+/// out as well, and tell nobody before the process ends.
+#[derive(Debug)]
+struct Bounded<P> {
+    queue: P,
+    /// Spans that were queued and have not been taken for a batch.
+    waiting: Arc<AtomicUsize>,
+    limit: usize,
+}
+
+impl<P: SpanProcessor> SpanProcessor for Bounded<P> {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.queue.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        let room = |waiting: usize| (waiting < self.limit).then_some(waiting + 1);
+        match self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room) {
+            Ok(_) => self.queue.on_end(span),
+            Err(_) => SpanLeftOut.emit(),
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.queue.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.queue.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.queue.set_resource(resource);
+    }
+}
+
 /// Exports on the runtime: OpenTelemetry calls from a thread of its own, and the HTTP client
 /// needs timers and sockets.
 #[derive(Debug)]
 struct OnRuntime<E> {
     exporter: Arc<E>,
     runtime: Handle,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl<E: SpanExporter + 'static> SpanExporter for OnRuntime<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let (count, exporter) = (batch.len(), self.exporter.clone());
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
         let result = self
             .runtime
             .spawn(async move { exporter.export(batch).await })
