@@ -111,7 +111,7 @@ impl PrivateRedis {
 fn server() -> Result<Command, String> {
     if let Some(chosen) = std::env::var_os("TRUNKLINE_REDIS_SERVER").filter(|path| !path.is_empty())
     {
-        return Ok(Command::new(chosen));
+        return Ok(invocation(Path::new(&chosen)));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = |name: &str| {
@@ -119,16 +119,25 @@ fn server() -> Result<Command, String> {
             .map(|directory| directory.join(name))
             .find(|file| file.is_file())
     };
-    let fetched = Path::new(".tools/bin/redis-server");
+    let fetched = || Some(PathBuf::from(".tools/bin/redis-server")).filter(|file| file.is_file());
     let found = ["redis-server", "valkey-server"].into_iter().find_map(on_path);
-    let found = found.or_else(|| fetched.canonicalize().ok());
-    if let Some(program) = found {
-        return Ok(Command::new(program));
+    let found = found.or_else(fetched).or_else(|| on_path(UNDER_ANOTHER_NAME));
+    Ok(invocation(&found.ok_or(INSTALL)?))
+}
+
+/// Debian's redis-tools holds the server under this name. It goes by how it is called, so a link
+/// to it is not followed.
+const UNDER_ANOTHER_NAME: &str = "redis-check-rdb";
+
+fn invocation(program: &Path) -> Command {
+    // It is started in a directory of its own. A bare name is looked for on the PATH.
+    let bare = program.components().count() == 1;
+    let absolute = std::path::absolute(program).ok().filter(|_| !bare);
+    let mut command = Command::new(absolute.as_deref().unwrap_or(program));
+    if program.ends_with(UNDER_ANOTHER_NAME) {
+        command.arg0("redis-server");
     }
-    // Debian's redis-tools holds the server under another name; it goes by how it is called.
-    let mut command = Command::new(on_path("redis-check-rdb").ok_or(INSTALL)?);
-    command.arg0("redis-server");
-    Ok(command)
+    command
 }
 
 /// Removes what a killed predecessor left behind.
@@ -152,6 +161,16 @@ fn sweep(temporary: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_called_by_the_name_it_goes_by_and_found_from_any_directory() {
+        let called = |program: &str| format!("{:?}", invocation(Path::new(program)).as_std());
+        let here = std::env::current_dir().unwrap();
+        let link = called(".tools/bin/redis-server");
+        assert_eq!(link, format!("{:?}", here.join(".tools/bin/redis-server")));
+        assert!(called("/usr/bin/redis-check-rdb").contains("\"redis-server\""));
+        assert_eq!(called("redis-server"), "\"redis-server\"");
+    }
 
     #[test]
     fn what_a_dead_predecessor_left_is_swept_also_one_of_our_own_id() {
