@@ -1,13 +1,16 @@
 //! One process counts for all, and knows the dead from the living.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use crate::auditing;
 use crate::support::eventually::eventually;
 use crate::support::metrics::Page;
 use crate::support::process::{Daemon, field};
+use crate::support::proxy::{Direction, Proxy};
 use crate::support::redis::Redis;
-use crate::{ENDED, LEAKED, side};
+use crate::support::resp::Connection;
+use crate::{DEADLINE, ENDED, LEAKED, auditing, auditing_every, side};
 
 const FLEET: &str = "trunkline_redis_fleet_connections";
 const COUNTED: &str = "trunkline_redis_fleet_audit_timestamp_seconds";
@@ -34,10 +37,10 @@ fn is_counted(finding: &Value) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_stands_still_is_dead_until_it_goes_on() {
     let redis = Redis::start();
-    // It starts first and alone, so it counts for all and goes on to.
+    // It starts first and alone, so it counts for all; the other asks once, and not again.
     let server = auditing(Daemon::server(&redis.url()));
     side(&server, "fleet", |it| it["state"] == "ok").await;
-    let worker = auditing(Daemon::worker(&redis.url()));
+    let worker = auditing_every("1h", Daemon::worker(&redis.url()));
     worker.wait_ready().await;
     let fleet = side(&server, "fleet", is_counted).await;
     assert_eq!(fleet["expected"], 3, "{fleet}");
@@ -68,7 +71,8 @@ async fn a_worker_that_stands_still_is_dead_until_it_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_counts_when_the_one_that_did_is_gone() {
     let redis = Redis::start();
-    let daemons: Vec<_> = (0..3).map(|_| auditing(Daemon::worker(&redis.url()))).collect();
+    let worker = || auditing_every("1s", Daemon::worker(&redis.url()));
+    let daemons: Vec<_> = (0..3).map(|_| worker()).collect();
     let all: Vec<&Daemon> = daemons.iter().collect();
     for daemon in &all {
         daemon.wait_ready().await;
@@ -84,17 +88,54 @@ async fn another_counts_when_the_one_that_did_is_gone() {
     // Taken away from one that lives: what it counted is no longer said to be so.
     redis.cli(&["SET", LEASE, "somebody-else"]);
     side(all[second], "fleet", |it| it["state"] == "elsewhere").await;
-    let outdated = async |metric: &'static str| {
-        eventually(&format!("{metric} is not a number"), async || {
-            match all[second].metric(metric).await.value().await {
-                Some(value) if value.is_nan() => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
-    };
-    outdated(FLEET).await;
-    outdated(COUNTED).await;
+    for metric in [FLEET, COUNTED] {
+        is_no_number(all[second], metric).await;
+    }
+}
+
+async fn is_no_number(daemon: &Daemon, metric: &str) {
+    eventually(&format!("{metric} is not a number"), async || {
+        match daemon.metric(metric).await.value().await {
+            Some(value) if value.is_nan() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+/// Lets Redis tell of nine thousand clients more than it has, in as many bytes as before.
+fn crowd(direction: Direction, piece: Vec<u8>) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(&piece) else { return piece };
+    let told = "connected_clients:3\r\ncluster_connections:";
+    match direction == Direction::ToClient && text.contains(told) {
+        true => text.replace(told, "connected_clients:9003\r\ncluster_connecti:").into_bytes(),
+        false => piece,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_crowd_only_the_one_that_counts_for_all_asks_for_the_list() {
+    const SERVER: &str = "trunkline_redis_server_connections";
+    const SUCCESS: &str = "trunkline_redis_audit_last_success_timestamp_seconds";
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port());
+    let holder = auditing_every("1s", Daemon::worker(&redis.url()));
+    side(&holder, "fleet", |it| it["state"] == "ok").await;
+    let other = auditing(Daemon::worker(&proxy.url()));
+    side(&other, "redis", |it| it["state"] == "ok").await;
+    // Whoever it is, it holds on to it.
+    redis.cli(&["SET", LEASE, field(&holder.status().await, "instance")]);
+    // The harness is a client too, and those of the fleet are two.
+    let told = redis.info("clients", "connected_clients");
+    assert_eq!(told, "3");
+    proxy.filter(Arc::new(crowd));
+    side(&other, "redis", |it| it["state"] == "elsewhere").await;
+    is_no_number(&other, SERVER).await;
+    is_no_number(&other, SUCCESS).await;
+    assert_eq!(side(&holder, "redis", |it| it["state"] == "ok").await["found"], 1);
+    proxy.forward();
+    side(&other, "redis", |it| it["state"] == "ok").await;
+    other.metric(SERVER).await.settles(1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,9 +160,7 @@ async fn signs_of_life_say_who_and_how_many_and_go_away() {
 async fn the_tool_and_other_namespaces_are_not_counted() {
     let redis = Redis::start();
     for name in ["trunkline:tool:here:shared:1", "another:worker:here:shared:1", "stranger"] {
-        let mut client =
-            crate::support::resp::Connection::open(&redis.socket(), crate::support::DEADLINE)
-                .unwrap();
+        let mut client = Connection::open(&redis.socket(), DEADLINE).unwrap();
         client.call(&["CLIENT", "SETNAME", name]).unwrap();
         // Kept open to the end of the test's process.
         std::mem::forget(client);

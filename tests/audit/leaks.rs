@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::support::eventually::eventually;
 use crate::support::metrics::Page;
 use crate::support::process::{Daemon, field};
 use crate::support::redis::Redis;
@@ -29,7 +30,7 @@ async fn counted(daemon: &Daemon) -> [f64; 3] {
 
 /// Waits until the metrics are these.
 async fn counts(daemon: &Daemon, expected: [f64; 3]) {
-    crate::support::eventually::eventually(&format!("{expected:?} are counted"), async || {
+    eventually(&format!("{expected:?} are counted"), async || {
         let counted = counted(daemon).await.map(|it| it.to_string());
         if counted == expected.map(|it| it.to_string()) { Ok(()) } else { Err(counted.join(", ")) }
     })

@@ -14,6 +14,7 @@ mod quiet;
 
 use serde_json::Value;
 
+use support::DEADLINE;
 use support::eventually::eventually;
 use support::process::{Daemon, Launch, field};
 
@@ -24,7 +25,11 @@ const ENDED: &str = "redis connection leak ended";
 
 /// Lets a daemon audit several times a second.
 fn auditing(daemon: Launch) -> Daemon {
-    daemon.args(["--audit-interval", "300ms", "--heartbeat-interval", "1s"]).start()
+    auditing_every("300ms", daemon)
+}
+
+fn auditing_every(interval: &str, daemon: Launch) -> Daemon {
+    daemon.args(["--audit-interval", interval, "--heartbeat-interval", "1s"]).start()
 }
 
 /// Waits until a side of the audit is as it should be, and returns it.
