@@ -5,10 +5,6 @@
 
 mod support;
 
-use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
-
 use futures_util::future::join_all;
 use hyper::Method;
 use support::eventually::eventually;
@@ -16,20 +12,9 @@ use support::http::Http;
 use support::process::Daemon;
 use support::redis::Redis;
 
-/// Starts an example. `cargo test` has built it already unless it was asked for this file alone.
+/// Starts an example.
 fn example(name: &str, arguments: &[&str]) -> Daemon {
-    static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    let place = PLACE.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--examples"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success(), "the examples do not build");
-        let test = std::env::current_exe().unwrap();
-        test.ancestors().nth(2).unwrap().join("examples")
-    });
-    Daemon::program(place.join(name).to_str().unwrap()).args(arguments).start()
+    Daemon::example(name).args(arguments).start()
 }
 
 /// Waits for a line that contains the text, among those after the first `skipped`.

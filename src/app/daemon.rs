@@ -16,6 +16,7 @@ use super::{drain, terminal};
 use crate::config::{
     CommonConfig, EXIT_BAD_CONFIGURATION, Parsed, Surroundings, fault_report, instance_name,
 };
+use crate::conn::Owner;
 use crate::model::{Component, Fault};
 use crate::telemetry::events::process::{DrainStarted, ProcessStarted, SettingDoubted};
 use crate::telemetry::trace::TraceOptions;
@@ -43,6 +44,8 @@ pub trait Daemon: Sized {
     fn common(config: &Self::Config) -> &CommonConfig;
     /// Binds, connects and starts. A refusal ends the process.
     fn start(config: Self::Config, ground: Ground) -> impl Future<Output = Result<Self, Refusal>>;
+    /// Who opens and closes its connections to Redis.
+    fn owner(&self) -> &Arc<Owner>;
     /// Runs until the ground's `stop`, then drains. Returns when everything is closed, and
     /// whether it was told to end.
     fn run(self) -> impl Future<Output = bool>;
@@ -78,6 +81,13 @@ pub enum Refusal {
 /// once; an address that cannot be bound, with 69; SIGTERM or SIGINT drains it and it ends with
 /// 0; a second one ends it at once, with 1; a part of it that fails ends it with 70.
 pub fn main<D: Daemon>() -> ExitCode {
+    main_with::<D>(|_| {})
+}
+
+/// The same with a look at the connections once the daemon has started: for tests that do to them
+/// what no program does.
+#[doc(hidden)]
+pub fn main_with<D: Daemon>(look: impl FnOnce(&Arc<Owner>)) -> ExitCode {
     match D::read(std::env::args_os().skip(1), &surroundings()) {
         Parsed::Print(text) => print(&text),
         Parsed::Faults(faults) => refuse(D::COMPONENT, &faults, EXIT_BAD_CONFIGURATION),
@@ -86,7 +96,7 @@ pub fn main<D: Daemon>() -> ExitCode {
             let runtimes = runtimes.and_then(|runtime| Ok((runtime, thread("watch")?)));
             match runtimes {
                 Ok((runtime, watch)) => {
-                    let code = runtime.block_on(live::<D>(run, warnings, watch));
+                    let code = runtime.block_on(live::<D>(run, warnings, watch, look));
                     // A rule that cannot be interrupted, or a name that is still being resolved,
                     // keeps its thread busy; it does not hold up the end.
                     runtime.shutdown_background();
@@ -111,7 +121,12 @@ pub(super) fn thread(name: &str) -> io::Result<Handle> {
     Ok(handle)
 }
 
-async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>, watch: Handle) -> ExitCode {
+async fn live<D: Daemon>(
+    config: D::Config,
+    warnings: Vec<String>,
+    watch: Handle,
+    look: impl FnOnce(&Arc<Owner>),
+) -> ExitCode {
     let common = D::common(&config);
     let instance: Arc<str> = instance_name(common.instance.as_ref(), fastrand::u64(..)).into();
     let telemetry =
@@ -144,10 +159,13 @@ async fn live<D: Daemon>(config: D::Config, warnings: Vec<String>, watch: Handle
     heed(signals.stream(), &tasks, &watch, stop.clone());
     let ground = Ground { telemetry: telemetry.clone(), instance, stop, watch, tasks };
     let code = match D::start(config, ground).await {
-        Ok(daemon) => match daemon.run().await {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(EXIT_SOFTWARE),
-        },
+        Ok(daemon) => {
+            look(daemon.owner());
+            match daemon.run().await {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::from(EXIT_SOFTWARE),
+            }
+        }
         Err(Refusal::Settings(faults)) => refuse(D::COMPONENT, &faults, EXIT_BAD_CONFIGURATION),
         Err(Refusal::Unavailable(faults)) => refuse(D::COMPONENT, &faults, EXIT_UNAVAILABLE),
     };

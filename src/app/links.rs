@@ -41,6 +41,8 @@ pub(super) fn options(
         max_in_flight: redis.max_in_flight,
         max_payload: config.max_payload.bytes() + ENVELOPE,
         probe_interval: Some(config.intervals.probe),
+        audit_interval: Some(config.intervals.audit),
+        heartbeat_interval: config.intervals.heartbeat,
         ..Options::new(endpoint.target.clone(), config.namespace.as_str(), component)
     })
 }

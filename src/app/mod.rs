@@ -12,6 +12,8 @@ mod tool;
 mod watch;
 mod worker;
 
+#[doc(hidden)]
+pub use daemon::main_with;
 pub use daemon::{Daemon, main};
 pub use server::Server;
 pub use tool::main as tool_main;

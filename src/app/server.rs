@@ -139,6 +139,10 @@ impl Daemon for Server {
         })
     }
 
+    fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
     async fn run(self) -> bool {
         let Self { tasks, clients, owner, watch, doors, public, subscriber, .. } = self;
         let hub = doors.listen.hub().clone();

@@ -80,6 +80,11 @@ impl Watch {
         Ok(Self { owner, draining, progress, monitor, listener, admin, runtime })
     }
 
+    /// Whose connections it watches.
+    pub(super) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
     /// The heartbeats of this process.
     pub(super) fn progress(&self) -> &Progress {
         &self.progress

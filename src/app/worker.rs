@@ -90,6 +90,10 @@ impl Daemon for Worker {
         })
     }
 
+    fn owner(&self) -> &Arc<Owner> {
+        self.watch.owner()
+    }
+
     async fn run(self) -> bool {
         let (tasks, jobs_stop) = (self.tasks, CancellationToken::new());
         let watching = self.watch.begin(&tasks);

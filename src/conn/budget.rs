@@ -6,12 +6,14 @@
 //! in the kernel) keeps its guard, shows as open > expected, and never blocks a redial.
 
 use std::collections::VecDeque;
+use std::panic::Location;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::audit::{OpenSocket, Sockets};
 use super::error::Error;
-use super::socket::Vitals;
+use super::socket::{Ends, Vitals};
 use crate::model::{Component, Label, Role};
 use crate::telemetry::catalogue::{self, Definition};
 use crate::telemetry::events::connection::{
@@ -44,7 +46,7 @@ pub struct Budget(Arc<Inner>);
 struct Inner {
     expected: [usize; Role::ALL.len()],
     taken: [AtomicUsize; Role::ALL.len()],
-    open: [AtomicUsize; Role::ALL.len()],
+    sockets: Sockets,
     dials: Mutex<Pacer>,
 }
 
@@ -66,7 +68,7 @@ impl Budget {
         Self(Arc::new(Inner {
             expected: [1, subscriber],
             taken: Default::default(),
-            open: Default::default(),
+            sockets: Sockets::default(),
             dials: Mutex::default(),
         }))
     }
@@ -90,7 +92,17 @@ impl Budget {
 
     /// Sockets open now, abandoned ones included.
     pub fn open(&self, role: Role) -> usize {
-        self.0.open[role.index()].load(Ordering::Relaxed)
+        self.0.sockets.count(role)
+    }
+
+    /// Those sockets, the oldest first.
+    pub fn sockets(&self) -> Vec<OpenSocket> {
+        self.0.sockets.open()
+    }
+
+    /// What is known of the sockets there are and were.
+    pub(super) fn record(&self) -> &Sockets {
+        &self.0.sockets
     }
 
     /// The right to one connection of the role, until it is dropped.
@@ -129,11 +141,24 @@ impl Permit {
         Ok(dials.admit(Instant::now()))
     }
 
-    /// Counts a socket from now until the guard is dropped.
-    pub(super) fn guard(&self, vitals: Arc<Vitals>) -> Guard {
-        self.budget.0.open[self.role.index()].fetch_add(1, Ordering::Relaxed);
-        SocketOpened { role: self.role }.emit();
-        Guard { role: self.role, budget: self.budget.clone(), vitals }
+    /// Counts a socket of this generation from now until the guard is dropped, and remembers
+    /// where in the code it was opened.
+    #[track_caller]
+    pub(super) fn guard(&self, vitals: Arc<Vitals>, generation: u64, ends: Ends) -> Guard {
+        let role = self.role;
+        let socket = OpenSocket {
+            role,
+            generation,
+            opened: Instant::now(),
+            client_id: None,
+            local: ends.local,
+            peer: ends.peer,
+            place: Location::caller(),
+            number: 0,
+        };
+        let number = self.budget.0.sockets.opened(socket);
+        SocketOpened { role }.emit();
+        Guard { role, number, budget: self.budget.clone(), vitals }
     }
 }
 
@@ -147,13 +172,22 @@ impl Drop for Permit {
 #[derive(Debug)]
 pub(super) struct Guard {
     role: Role,
+    /// Of all sockets of this budget.
+    number: u64,
     budget: Budget,
     vitals: Arc<Vitals>,
 }
 
+impl Guard {
+    /// Redis said which client this socket is to it.
+    pub(super) fn identify(&self, client_id: u64) {
+        self.budget.0.sockets.identified(self.number, client_id);
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.budget.0.open[self.role.index()].fetch_sub(1, Ordering::Relaxed);
+        self.budget.0.sockets.closed(self.number);
         SocketClosed { role: self.role, reason: self.vitals.ending() }.emit();
     }
 }
@@ -207,10 +241,10 @@ mod tests {
         let budget = Budget::of(Component::Worker);
         let permit = budget.permit(Role::Shared).expect("free");
         for _ in 0..MAX_ABANDONED {
-            std::mem::forget(permit.guard(Arc::default()));
+            std::mem::forget(permit.guard(Arc::default(), 1, Ends::default()));
             assert!(permit.dial().is_ok());
         }
-        let last = permit.guard(Arc::default());
+        let last = permit.guard(Arc::default(), 2, Ends::default());
         assert!(matches!(permit.dial(), Err(Error::OverBudget { .. })));
         drop(last);
         assert!(permit.dial().is_ok());

@@ -136,13 +136,16 @@ pub(super) async fn dial(
     on_push: OnPush,
 ) -> Result<Live, DialError> {
     let transport = open(options).await?;
-    let guard = permit.guard(Arc::clone(&vitals));
+    let guard = permit.guard(Arc::clone(&vitals), generation, transport.ends());
     #[cfg(feature = "tls")]
     let transport = encrypt(options, transport).await?;
     let mut socket = Socket::new(transport, role, Arc::clone(&vitals), guard);
     // The receiver is gone only when the dial was abandoned: then nobody needs to know.
     let _ = opened.send(());
-    hello::greet(&mut socket, options, &options.connection_name(role, generation)).await?;
+    let name = options.connection_name(role, generation);
+    if let Some(id) = hello::greet(&mut socket, options, &name).await? {
+        socket.identify(id);
+    }
     let (connection, driver) = adopt(socket, options, on_push).await?;
     Ok(Live { connection, driver, vitals })
 }

@@ -13,12 +13,13 @@ use crate::model::ConnectFailure;
 /// The oldest Redis that has everything we use (XAUTOCLAIM's three-part answer, XINFO's lag).
 const OLDEST_REDIS: u32 = 7;
 
-/// `HELLO 3 AUTH user password SETNAME name`, and what the answer says of the server.
+/// `HELLO 3 AUTH user password SETNAME name`, and what the answer says of the server. Gives the
+/// number by which Redis knows this client.
 pub(super) async fn greet(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     options: &Options,
     name: &str,
-) -> Result<(), DialError> {
+) -> Result<Option<u64>, DialError> {
     let mut hello = cmd("HELLO");
     hello.arg(3);
     if options.username.is_some() || options.password.is_some() {
@@ -58,7 +59,7 @@ fn refused(code: &str, details: &str) -> DialError {
     }
 }
 
-fn understood(answer: &Value) -> Result<(), DialError> {
+fn understood(answer: &Value) -> Result<Option<u64>, DialError> {
     let fields =
         std::collections::HashMap::<String, Value>::from_redis_value_ref(answer).map_err(|_| {
             DialError::new(ConnectFailure::Protocol, "the answer to HELLO is not RESP3")
@@ -70,7 +71,7 @@ fn understood(answer: &Value) -> Result<(), DialError> {
         let detail = format!("redis {version} is too old: 7.0 or newer, or Valkey, is needed");
         return Err(DialError::new(ConnectFailure::Protocol, detail));
     }
-    Ok(())
+    Ok(fields.get("id").and_then(|id| u64::from_redis_value_ref(id).ok()))
 }
 
 /// PING finds LOADING, ROLE finds a replica. A user who may not ask for the role is taken at
@@ -111,7 +112,7 @@ mod tests {
             let pair = (Value::BulkString("version".into()), Value::BulkString(version.into()));
             understood(&Value::Map(vec![pair]))
         };
-        assert!(hello("7.0.15").is_ok());
+        assert_eq!(hello("7.0.15").expect("new enough"), None);
         assert!(hello("9.1.2").is_ok());
         let error = hello("6.2.14").expect_err("6 is too old");
         assert!(error.detail.contains("6.2.14") && error.detail.contains("7.0 or newer"));

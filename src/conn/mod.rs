@@ -158,8 +158,17 @@
 //!
 //! No label is ever a key, a channel or an error's text, and no payload or credential is in a
 //! log line.
+//!
+//! # As many as there should be
+//!
+//! [`Budget::sockets`] has every socket that was opened here and not closed, with the line of
+//! code that opened it. What was opened past it is found by the audit: with
+//! [`Options::audit_interval`] the owner also asks the kernel and Redis, time and again, and
+//! [`Owner::findings`] has the [`Finding`]s. The same [`Offender`] twice in a row is a leak, and
+//! logged. The user of Redis needs some more rights for it, which `docs/redis.md` lists.
 
 mod activity;
+mod audit;
 mod backoff;
 mod budget;
 mod commands;
@@ -185,6 +194,7 @@ mod supervisor;
 #[cfg(feature = "tls")]
 mod tls;
 
+pub use audit::{Finding, Offender, OpenSocket};
 pub use backoff::Limits;
 pub use budget::Budget;
 pub use error::{Code, Error, Sent};

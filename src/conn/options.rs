@@ -65,6 +65,14 @@ pub struct Options {
     /// How often the process probes its own receive path and the fleet's control channel;
     /// `None`: never, which is for services that are no part of the fleet.
     pub probe_interval: Option<Duration>,
+    /// How often the process compares its connections with what the kernel and Redis see, give or
+    /// take a fifth; `None`: never. It counts every socket of the process to the Redis that was
+    /// dialled, so it is for processes that have no other client of that Redis. With it the
+    /// process is one of a fleet: whatever has the same namespace, the tool apart.
+    pub audit_interval: Option<Duration>,
+    /// How often the process leaves a sign of life in Redis, where it audits. One that leaves none
+    /// for three of these counts as dead.
+    pub heartbeat_interval: Duration,
     /// Keys whose changes this process wants to hear of; see
     /// [`Shared::signal`](super::Shared::signal).
     pub signals: Vec<String>,
@@ -91,6 +99,8 @@ impl Options {
             max_payload: 64 * 1024,
             hand_off: 8192,
             probe_interval: None,
+            audit_interval: None,
+            heartbeat_interval: Duration::from_secs(15),
             signals: Vec::new(),
         }
     }
@@ -143,6 +153,8 @@ impl Options {
             ("max_in_flight", self.max_in_flight > 0),
             ("hand_off", self.hand_off > 0),
             ("probe_interval", self.probe_interval.is_none_or(|interval| !interval.is_zero())),
+            ("audit_interval", self.audit_interval.is_none_or(|interval| !interval.is_zero())),
+            ("heartbeat_interval", !self.heartbeat_interval.is_zero()),
         ];
         let zero = positive.into_iter().filter(|(_, holds)| !holds);
         named.chain(zero.map(|(field, _)| fault(field, "is zero; it has to be more"))).collect()
@@ -162,6 +174,16 @@ impl Options {
     /// The fleet's channel: every server listens, every process probes it.
     pub fn control_channel(&self) -> String {
         format!("{}:ctl", self.namespace)
+    }
+
+    /// The key that is there while the process of that name gives signs of life.
+    pub fn heartbeat_key(&self, instance: &str) -> String {
+        format!("{}:alive:{{{instance}}}", self.namespace)
+    }
+
+    /// The key that holds the name of the process which audits for the whole fleet.
+    pub fn audit_key(&self) -> String {
+        format!("{}:audit:{{fleet}}", self.namespace)
     }
 
     /// The Redis channel of a notification channel, or the start of one for a prefix: what

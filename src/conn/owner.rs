@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::audit::{Auditor, Finding, Findings};
 use super::budget::Budget;
 use super::error::Error;
 use super::line::{Line, Request};
@@ -42,6 +43,8 @@ pub struct Owner {
     making: Mutex<()>,
     outages: Arc<Mutex<Outages>>,
     probing: OnceLock<()>,
+    findings: Arc<Mutex<Findings>>,
+    auditing: OnceLock<()>,
     end: CancellationToken,
     _ends_with_owner: DropGuard,
 }
@@ -78,6 +81,8 @@ impl Owner {
             making: Mutex::default(),
             outages,
             probing: OnceLock::new(),
+            findings: Arc::default(),
+            auditing: OnceLock::new(),
             _ends_with_owner: end.clone().drop_guard(),
             end,
         })
@@ -138,6 +143,26 @@ impl Owner {
                 });
             });
         }
+        if let Some(interval) = self.options.audit_interval {
+            self.auditing.get_or_init(|| {
+                let (shared, subscriber) = (self.shared_line.clone(), self.subscriber.clone());
+                let statuses = move || {
+                    let subscriber = subscriber.get().map(|(_, ear)| &ear.line);
+                    let lines = [Some(&shared), subscriber].into_iter().flatten();
+                    lines.map(|line| line.status.subscribe()).collect()
+                };
+                let (options, budget) = (Arc::clone(&self.options), self.budget.clone());
+                let findings = Arc::clone(&self.findings);
+                let auditor = Auditor::new(options, budget, self.shared(), statuses, findings);
+                let end = self.end.clone();
+                spawn("audit", async move {
+                    tokio::select! {
+                        () = auditor.run(interval) => {}
+                        () = end.cancelled() => {}
+                    }
+                });
+            });
+        }
     }
 
     /// Closes everything: lets commands in flight finish for at most `drain`, then closes the
@@ -170,6 +195,11 @@ impl Owner {
     /// Outages going on, then past ones, the latest first.
     pub fn outages(&self) -> Vec<Outage> {
         self.outages.lock().unwrap_or_else(PoisonError::into_inner).recent()
+    }
+
+    /// What the audits of all sides have found, where [`Options::audit_interval`] asks for them.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).all()
     }
 
     /// When the last self-probe came back; `None` before the first, and without a subscriber.

@@ -1,6 +1,7 @@
 //! The stream under a connection: counts itself, its bytes, and remembers how it ended.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -99,18 +100,43 @@ pub(super) enum Transport {
     Unix(UnixStream),
 }
 
-/// A transport that owns the guard which counts it.
+/// Between which addresses a TCP socket is; nothing of a unix socket, which has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ends {
+    pub(super) local: Option<SocketAddr>,
+    pub(super) peer: Option<SocketAddr>,
+}
+
+impl Transport {
+    pub(super) fn ends(&self) -> Ends {
+        let stream = match self {
+            Transport::Tcp(stream) => stream,
+            #[cfg(feature = "tls")]
+            Transport::Tls(stream) => stream.get_ref().0,
+            Transport::Unix(_) => return Ends::default(),
+        };
+        Ends { local: stream.local_addr().ok(), peer: stream.peer_addr().ok() }
+    }
+}
+
+/// A transport that owns the guard which counts it. The transport is dropped first: what the
+/// guard no longer counts is closed.
 #[derive(Debug)]
 pub(super) struct Socket {
     transport: Transport,
     role: Role,
     vitals: Arc<Vitals>,
-    _guard: Guard,
+    guard: Guard,
 }
 
 impl Socket {
     pub(super) fn new(transport: Transport, role: Role, vitals: Arc<Vitals>, guard: Guard) -> Self {
-        Self { transport, role, vitals, _guard: guard }
+        Self { transport, role, vitals, guard }
+    }
+
+    /// Redis said which client this is to it.
+    pub(super) fn identify(&self, client_id: u64) {
+        self.guard.identify(client_id);
     }
 
     fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {

@@ -1,5 +1,6 @@
 //! Whether this process is ready for work, and whether it still moves at all.
 
+mod audit;
 mod monitor;
 mod progress;
 mod report;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::audit::{AuditReport, OffenderReport};
 use super::verdict::{Facts, ProbeFacts, SubscriptionFacts};
 use crate::conn::{Outage, Owner, Status, Subscriber};
 use crate::model::{Build, Component, Label, Role, rfc3339};
@@ -22,6 +23,7 @@ pub struct Report {
     budget: usize,
     connections: Vec<ConnectionReport>,
     outages: Vec<OutageReport>,
+    audit: AuditReport,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -41,6 +43,7 @@ struct ConnectionReport {
     last_reason: Option<&'static str>,
     expected: usize,
     open: usize,
+    offenders: Vec<OffenderReport>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -58,7 +61,13 @@ impl Report {
     /// Looks at the connections of `owner`.
     pub fn new(component: Component, instance: &str, owner: &Owner) -> Self {
         let budget = owner.budget();
+        let sockets = budget.sockets();
+        let given_up = |status: &Status| {
+            let of_role = sockets.iter().filter(|socket| socket.role == status.role);
+            of_role.filter(|socket| !socket.is_of(status)).map(OffenderReport::of_ours).collect()
+        };
         let connection = |status: Status| ConnectionReport {
+            offenders: given_up(&status),
             role: status.role.label(),
             state: status.state.label(),
             since: rfc3339(status.since),
@@ -79,6 +88,7 @@ impl Report {
             budget: Role::ALL.iter().map(|role| budget.expected(*role)).sum(),
             connections: statuses(owner).into_iter().map(connection).collect(),
             outages: owner.outages().into_iter().map(outage).collect(),
+            audit: AuditReport::new(owner),
         }
     }
 }

@@ -184,6 +184,22 @@ catalogue! {
     /// Bytes written to Redis.
     Both counter REDIS_WRITTEN_BYTES = "trunkline_redis_written_bytes_total" Role;
 
+    // -- the audit of connections --
+    /// TCP sockets of this process to the addresses of Redis that it dialled, counted by the kernel. Absent over a unix socket and where there is no /proc.
+    Both late REDIS_SOCKETS_OPEN = "trunkline_redis_sockets_open" ();
+    /// Clients of Redis that are named for this process, counted by Redis. NaN while Redis cannot be asked or another process of the fleet counts for all.
+    Both late REDIS_SERVER_CONNECTIONS = "trunkline_redis_server_connections" Role;
+    /// When Redis last listed its clients to this process, in Unix seconds. NaN while another process of the fleet counts for all.
+    Both late REDIS_AUDIT_LAST_SUCCESS_TIMESTAMP = "trunkline_redis_audit_last_success_timestamp_seconds" ();
+    /// Clients that Redis has, whoever they are.
+    Both late REDIS_SERVER_CLIENTS = "trunkline_redis_server_clients" ();
+    /// Clients that Redis would take.
+    Both late REDIS_SERVER_MAXCLIENTS = "trunkline_redis_server_maxclients" ();
+    /// Clients of Redis that are named for any process of the fleet, by whether that gives signs of life. One process counts at a time; NaN on those that did before.
+    Both late REDIS_FLEET_CONNECTIONS = "trunkline_redis_fleet_connections" FleetConnection;
+    /// When this process last counted the fleet's connections, in Unix seconds. NaN when another does now.
+    Both late REDIS_FLEET_AUDIT_TIMESTAMP = "trunkline_redis_fleet_audit_timestamp_seconds" ();
+
     // -- commands --
     /// Seconds a command took, answered or not; refused commands are not in it.
     Both histogram REDIS_COMMAND_DURATION = "trunkline_redis_command_duration_seconds" Command, COMMAND;

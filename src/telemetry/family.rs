@@ -178,7 +178,7 @@ impl<H: Handle, L: LabelSet> Family<H, L> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Edge, Role, SocketClose};
+    use crate::model::{Edge, FleetConnection, Role, SocketClose};
 
     #[test]
     fn every_combination_of_labels_has_its_own_place() {
@@ -192,5 +192,6 @@ mod tests {
         places::<Role>();
         places::<(Role, SocketClose)>();
         places::<(Role, Edge)>();
+        places::<FleetConnection>();
     }
 }

@@ -104,6 +104,12 @@ async fn they_may_do_no_more() {
         denied(&worker, words).await;
         denied(&server, words).await;
     }
+    // The audit has rights of its own.
+    let audit = format!("{NAMESPACE}:audit:{{fleet}}");
+    for words in [&["CLIENT", "LIST"][..], &["INFO"], &["GET", &audit]] {
+        denied(&worker, words).await;
+        denied(&server, words).await;
+    }
     // A worker may SET, and only reads chains.
     let chains = index::Keys::new(NAMESPACE);
     denied(&worker, &["SET", &chains.version(), "1"]).await;

@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use hyper::Method;
 use rustix::process::Signal;
@@ -76,6 +77,22 @@ impl Daemon {
     /// The operator's tool.
     pub fn tool() -> Launch {
         Daemon::program(env!("CARGO_BIN_EXE_trunkline"))
+    }
+
+    /// An example. `cargo test` has built it already unless it was asked for one file alone.
+    pub fn example(name: &str) -> Launch {
+        static PLACE: OnceLock<PathBuf> = OnceLock::new();
+        let place = PLACE.get_or_init(|| {
+            let mut build = Command::new(env!("CARGO"));
+            build.current_dir(env!("CARGO_MANIFEST_DIR")).args(["build", "--quiet", "--examples"]);
+            if !cfg!(debug_assertions) {
+                build.arg("--release");
+            }
+            assert!(build.status().unwrap().success(), "the examples do not build");
+            let test = std::env::current_exe().unwrap();
+            test.ancestors().nth(2).unwrap().join("examples")
+        });
+        Daemon::program(place.join(name).to_str().unwrap())
     }
 
     /// Any program.

@@ -46,6 +46,8 @@ struct Rules {
     /// How many times all connections were cut, and whether last by a reset.
     cuts: usize,
     reset: bool,
+    /// How many times all connections were stranded.
+    strandings: usize,
 }
 
 impl Rules {
@@ -124,6 +126,12 @@ impl Proxy {
         });
     }
 
+    /// Holds everything back for good on the connections there are, and forwards those that come:
+    /// either side keeps what the other has given up.
+    pub fn strand(&self) {
+        self.rules.send_modify(|rules| rules.strandings += 1);
+    }
+
     /// Holds back every piece for so long.
     pub fn delay(&self, delay: Duration) {
         self.rules.send_modify(|rules| rules.delay = delay);
@@ -137,7 +145,8 @@ impl Proxy {
     /// Forwards again: ends silence, delay, filter and refusal. What was held back arrives.
     pub fn forward(&self) {
         self.rules.send_modify(|rules| {
-            *rules = Rules { cuts: rules.cuts, reset: rules.reset, ..Rules::default() };
+            let Rules { cuts, reset, strandings, .. } = *rules;
+            *rules = Rules { cuts, reset, strandings, ..Rules::default() };
         });
         self.order(What::Open);
     }
@@ -301,9 +310,11 @@ async fn lane(
     mut rules: watch::Receiver<Rules>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
+    let before = rules.borrow().strandings;
     loop {
         let read = from.read(&mut buffer).await.unwrap_or(0);
-        let heard = rules.wait_for(|rules| !rules.silent(direction)).await;
+        let passes = |rules: &Rules| !rules.silent(direction) && rules.strandings == before;
+        let heard = rules.wait_for(passes).await;
         let Ok((delay, filter)) = heard.map(|rule| (rule.delay, rule.filter.clone())) else {
             return;
         };

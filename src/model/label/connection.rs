@@ -89,6 +89,71 @@ labels! {
         /// Anything else.
         Other = "other",
     };
+
+    /// Who is asked how many connections there are.
+    AuditSide as "side" {
+        /// The guards in our own sockets.
+        Guards = "guards",
+        /// The kernel's table of TCP sockets.
+        Kernel = "kernel",
+        /// Redis' list of clients, this process' entries.
+        Redis = "redis",
+        /// The same list, the whole fleet's entries.
+        Fleet = "fleet",
+    };
+
+    /// What an audit came to.
+    AuditState as "state" {
+        /// Nobody was asked yet.
+        Pending = "pending",
+        /// As many as there should be, or what is too many was seen only once so far.
+        Ok = "ok",
+        /// The same connections were too many twice in a row.
+        Leak = "leak",
+        /// This side cannot be asked here.
+        Unsupported = "unsupported",
+        /// Another process of the fleet asks for all.
+        Elsewhere = "elsewhere",
+    };
+
+    /// Whether the process a connection is named for gives signs of life.
+    FleetOwner as "owner" {
+        /// Its heartbeat is there, or the connection is too young to tell.
+        Live = "live",
+        /// It has none.
+        Dead = "dead",
+    };
+}
+
+/// A connection of any process of the fleet. A worker that counts for all sees subscribers too,
+/// which it has none of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FleetConnection {
+    /// What it is for.
+    pub role: Role,
+    /// Whether its process lives.
+    pub owner: FleetOwner,
+}
+
+impl Label for FleetConnection {
+    const KEYS: &'static [&'static str] = &["role", "owner"];
+    const ALL: &'static [Self] = {
+        const fn of(role: Role, owner: FleetOwner) -> FleetConnection {
+            FleetConnection { role, owner }
+        }
+        &[
+            of(Role::Shared, FleetOwner::Live),
+            of(Role::Shared, FleetOwner::Dead),
+            of(Role::Subscriber, FleetOwner::Live),
+            of(Role::Subscriber, FleetOwner::Dead),
+        ]
+    };
+    fn index(self) -> usize {
+        self.role.index() * FleetOwner::ALL.len() + self.owner.index()
+    }
+    fn values(self) -> Vec<&'static str> {
+        vec![self.role.label(), self.owner.label()]
+    }
 }
 
 /// One edge of the connection's state diagram; no other edge exists.

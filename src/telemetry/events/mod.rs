@@ -12,6 +12,7 @@
 //!
 //! A payload, a credential or a channel name is never part of an event.
 
+pub mod audit;
 #[cfg(feature = "bridge")]
 pub mod client;
 pub mod command;
