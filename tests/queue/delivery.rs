@@ -1,11 +1,14 @@
 //! From being put in to being done.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use trunkline::queue::{Enqueued, MAX_BATCH, Verdict};
 
 use crate::house::{Diary, House, WorkerPlan, event, job};
+use crate::support::eventually::eventually;
 use crate::support::redis::Redis;
 
 #[tokio::test]
@@ -133,6 +136,39 @@ async fn a_failing_job_ends_in_the_dead_letters_and_stops_nobody() {
     let attempts: Vec<_> =
         diary.jobs().iter().filter(|job| job.body == b"poison").map(|job| job.attempt).collect();
     assert_eq!((attempts, diary.distinct()), (vec![1, 2, 3], 51));
+}
+
+#[tokio::test]
+async fn a_delayed_job_has_its_turn_although_the_stream_never_runs_dry() {
+    let house = House::start();
+    let post = Arc::new(house.producer().await);
+    let came_again = Arc::new(AtomicBool::new(false));
+    post.post("late").await;
+    post.post_all((0..100).map(|n| n.to_string())).await;
+    let diary = Diary::new({
+        let (post, came_again) = (Arc::clone(&post), Arc::clone(&came_again));
+        move |job| {
+            let (post, came_again) = (Arc::clone(&post), Arc::clone(&came_again));
+            async move {
+                match (job.body.as_slice(), job.attempt) {
+                    (b"late", 1) => return Verdict::Retry { reason: "not yet" },
+                    (b"late", _) => came_again.store(true, Ordering::Relaxed),
+                    // Each makes the next, until the delayed one has come.
+                    _ if !came_again.load(Ordering::Relaxed) => post.post("more").await,
+                    _ => {}
+                }
+                Verdict::Done
+            }
+        }
+    });
+    let _worker = WorkerPlan { concurrency: 4, ..house.worker() }.start(&diary).await;
+
+    eventually("the delayed job", async || match came_again.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err(diary.jobs().len()),
+    })
+    .await;
+    house.is_drained().await;
 }
 
 #[tokio::test]

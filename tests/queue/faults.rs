@@ -1,5 +1,7 @@
 //! Crashes, lost answers, a Redis that hangs, dies or forgets.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -103,6 +105,61 @@ async fn a_worker_that_lost_its_lease_cannot_settle() {
     .await;
     let pending = house.redis.cli(&["XPENDING", &stream, GROUP, "-", "+", "10"]);
     assert_eq!(pending.list()[0].texts()[1], "thief");
+}
+
+#[tokio::test]
+async fn jobs_with_many_others_between_them_are_settled_and_those_stay_in_hand() {
+    static GATE: Semaphore = Semaphore::const_new(0);
+    let house = House::start();
+    let diary = Diary::new(async |job| match job.body.as_slice() {
+        b"edge" => {
+            GATE.acquire().await.unwrap().forget();
+            Verdict::Done
+        }
+        _ => std::future::pending().await,
+    });
+    let _worker = WorkerPlan { concurrency: 64, ..house.worker() }.start(&diary).await;
+    let between = (0..40).map(|n| n.to_string());
+    let edge = || std::iter::once("edge".to_owned());
+    house.producer().await.post_all(edge().chain(between).chain(edge())).await;
+    diary.reaches(42).await;
+
+    // Both at once, so that they are settled together.
+    GATE.add_permits(2);
+
+    let stream = house.keys.stream();
+    eventually("the two settled", async || match house.redis.cli(&["XLEN", &stream]).integer() {
+        40 => Ok(()),
+        more => Err(more),
+    })
+    .await;
+    assert_eq!(house.redis.cli(&["XPENDING", &stream, GROUP]).list()[0].integer(), 40);
+}
+
+#[tokio::test]
+async fn after_a_flush_between_two_plain_reads_the_worker_goes_on() {
+    let house = House::start();
+    let (post, port) = (house.producer().await, house.redis.port());
+    let diary = Diary::new(move |job| {
+        if job.body == b"flush" {
+            // Right now: a job later the worker does not read plainly any more.
+            let mut redis = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            redis.write_all(b"FLUSHALL\r\n").unwrap();
+            redis.read_exact(&mut [0; 5]).unwrap();
+        }
+        async { Verdict::Done }
+    });
+    // With one slot a claim that finds a job has found all it asked for.
+    post.post_all(["flush".to_owned(), "lost".to_owned()]).await;
+    let _worker = WorkerPlan { concurrency: 1, ..house.worker() }.start(&diary).await;
+    diary.reaches(1).await;
+
+    house.parks(1).await;
+    post.post("after").await;
+
+    diary.reaches(2).await;
+    assert_eq!(diary.bodies(), ["flush", "after"]);
+    house.is_drained().await;
 }
 
 #[tokio::test]
