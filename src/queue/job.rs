@@ -71,7 +71,7 @@ pub struct Job {
 }
 
 /// The id of a stream entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct EntryId(u64, u64);
 
 impl EntryId {

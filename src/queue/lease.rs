@@ -80,7 +80,10 @@ impl Leases {
         loop {
             tokio::time::sleep(wait).await;
             wait = period;
-            for batch in self.all().chunks(BATCH) {
+            let mut all = self.all();
+            // The script looks at the range from the first to the last.
+            all.sort_unstable();
+            for batch in all.chunks(BATCH) {
                 let mut call = Call::new(&RENEW, [keys.stream()]).arg(GROUP).arg(consumer);
                 for (id, deliveries) in batch {
                     call = call.arg(id.to_string()).arg(*deliveries);

@@ -121,6 +121,8 @@ impl Settler {
             let first = kind(first);
             let (mut same, others): (Vec<_>, _) =
                 rest.into_iter().partition(|open| kind(open) == first);
+            // The scripts look at the range from the first to the last.
+            same.sort_unstable_by_key(|open| open.settlement.lease.id);
             while !same.is_empty() {
                 let batch = same.drain(..same.len().min(BATCH)).collect();
                 passed &= self.settle(batch).await;

@@ -6,13 +6,15 @@
 local stream, group, consumer, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local now = now_ms()
 local codes = {}
+local found = pending_between(stream, group, consumer, ARGV[4], ARGV[#ARGV - 4], (#ARGV - 3) / 5)
 for i = 4, #ARGV, 5 do
   local id, deliveries, total, reason, detail = unpack(ARGV, i, i + 4)
-  local code = standing(stream, group, id, consumer, deliveries)
+  local code = standing(stream, group, id, consumer, deliveries, found)
   codes[#codes + 1] = code
   if code == HELD then
     bury(stream, KEYS[2], keep, id, reason, detail, total, now)
     remove(stream, group, id)
+    found[id] = nil
   end
 end
 return codes

@@ -3,8 +3,9 @@
 -- ARGV: group, consumer, then for each entry: id, deliveries
 -- Answers for each entry: 1 held, 0 lost, -1 gone.
 local codes, held = {}, {}
+local found = pending_between(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[#ARGV - 1], (#ARGV - 2) / 2)
 for i = 3, #ARGV, 2 do
-  local code = standing(KEYS[1], ARGV[1], ARGV[i], ARGV[2], ARGV[i + 1])
+  local code = standing(KEYS[1], ARGV[1], ARGV[i], ARGV[2], ARGV[i + 1], found)
   codes[#codes + 1] = code
   if code == HELD then held[#held + 1] = ARGV[i] end
 end

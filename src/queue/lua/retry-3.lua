@@ -7,10 +7,11 @@
 local stream, delayed, group, consumer = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local now = now_ms()
 local codes, at_once = {}, 0
+local found = pending_between(stream, group, consumer, ARGV[3], ARGV[#ARGV - 4], (#ARGV - 2) / 5)
 
 for i = 3, #ARGV, 5 do
   local id, deliveries, attempt, carried, delay = unpack(ARGV, i, i + 4)
-  local code = standing(stream, group, id, consumer, deliveries)
+  local code = standing(stream, group, id, consumer, deliveries, found)
   codes[#codes + 1] = code
   if code == HELD then
     local entry = redis.call('XRANGE', stream, id, id)[1]
@@ -28,6 +29,7 @@ for i = 3, #ARGV, 5 do
       end
     end
     remove(stream, group, id)
+    found[id] = nil
   end
 end
 if at_once > 0 then wake(KEYS[3], at_once, now) end
