@@ -127,7 +127,7 @@ impl Entry {
 
     fn new(id: Value, deliveries: u32, fields: Value) -> Option<Self> {
         let Value::Array(fields) = fields else { return None };
-        Some(Self { id: text(id)?.parse().ok()?, deliveries, fields })
+        Some(Self { id: word(&bytes(id)?)?, deliveries, fields })
     }
 
     /// The job it carries; `None` when something else put the entry there.
@@ -135,30 +135,57 @@ impl Entry {
         if self.fields.len() > MAX_FIELDS {
             return None;
         }
-        let (mut id, mut job_type, mut body, mut traceparent) = (None, None, None, None);
-        let (mut attempt, mut earlier, mut enqueued_ms) = (None, None, None);
+        let (mut head, mut body, mut traceparent) = (Head::default(), None, None);
         let mut fields = self.fields.into_iter();
         while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-            match text(name)?.as_str() {
-                "id" => id = text(value),
-                "type" => job_type = text(value).and_then(|word| job_type_of(&word)),
-                "at" => enqueued_ms = number(value),
-                "attempt" => attempt = number(value),
-                "deliveries" => earlier = number(value),
-                "traceparent" => traceparent = text(value),
-                "body" => body = bytes(value),
+            let (name, value) = (bytes(name)?, bytes(value)?);
+            match name.as_slice() {
+                b"job" => head = Head::read(&value),
+                b"traceparent" => traceparent = String::from_utf8(value).ok(),
+                b"body" => body = Some(value),
+                // Entries of the older form have a field for each part of the head.
+                b"id" => head.id = word(&value),
+                b"type" => head.job_type = job_type(&value),
+                b"at" => head.enqueued_ms = word(&value),
+                b"attempt" => head.attempt = word(&value),
+                b"deliveries" => head.deliveries = word(&value),
                 _ => {}
             }
         }
         Some(Job {
-            id: id?,
-            job_type: job_type?,
-            attempt: attempt?,
-            deliveries: earlier.unwrap_or(0u32).saturating_add(self.deliveries),
-            enqueued_ms: enqueued_ms?,
+            id: head.id?,
+            job_type: head.job_type?,
+            attempt: head.attempt?,
+            deliveries: head.deliveries.unwrap_or(0).saturating_add(self.deliveries),
+            enqueued_ms: head.enqueued_ms?,
             body: body?,
             traceparent,
         })
+    }
+}
+
+/// What an entry says of its job beside the body.
+#[derive(Default)]
+struct Head {
+    id: Option<String>,
+    job_type: Option<JobType>,
+    enqueued_ms: Option<u64>,
+    attempt: Option<u32>,
+    /// Those behind it in earlier entries.
+    deliveries: Option<u32>,
+}
+
+impl Head {
+    /// Reads the one value that has all of it, in this order, between single spaces.
+    fn read(value: &[u8]) -> Self {
+        let mut words = value.split(|byte| *byte == b' ');
+        Self {
+            id: words.next().and_then(word),
+            job_type: words.next().and_then(job_type),
+            enqueued_ms: words.next().and_then(word),
+            attempt: words.next().and_then(word),
+            deliveries: words.next().and_then(word),
+        }
     }
 }
 
@@ -181,12 +208,12 @@ fn bytes(value: Value) -> Option<Vec<u8>> {
     }
 }
 
-fn text(value: Value) -> Option<String> {
-    String::from_utf8(bytes(value)?).ok()
+fn word<T: FromStr>(bytes: &[u8]) -> Option<T> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-fn number<T: FromStr>(value: Value) -> Option<T> {
-    text(value)?.parse().ok()
+fn job_type(bytes: &[u8]) -> Option<JobType> {
+    job_type_of(std::str::from_utf8(bytes).ok()?)
 }
 
 #[cfg(test)]
@@ -215,6 +242,26 @@ mod tests {
     }
 
     #[test]
+    fn a_job_is_read_from_the_four_values_of_an_entry() {
+        let fields = ["job", "7 event 1000 2 3", "body", "{}"].map(bulk).to_vec();
+        let value = Value::Array(vec![bulk("5-1"), Value::Int(2), Value::Array(fields)]);
+        let job = Entry::again(value).and_then(Entry::into_job).unwrap();
+        assert_eq!((job.id.as_str(), job.job_type), ("7", JobType::Event));
+        assert_eq!((job.attempt, job.deliveries, job.enqueued_ms), (2, 5, 1000));
+        assert_eq!((job.body.as_slice(), job.traceparent), (&b"{}"[..], None));
+    }
+
+    #[test]
+    fn a_head_that_is_cut_off_is_no_job() {
+        for head in ["", "7", "7 event", "7 event 1000", "7 nonsense 1000 2 3", "7  event 1 2 3"] {
+            let fields = ["job", head, "body", "{}"].map(bulk).to_vec();
+            let entry =
+                Entry::first(Value::Array(vec![bulk("5-1"), Value::Array(fields)])).unwrap();
+            assert_eq!(entry.into_job(), None, "{head}");
+        }
+    }
+
+    #[test]
     fn an_entry_somebody_else_put_there_is_no_job() {
         let nonsense = "id 7 type nonsense at 1 attempt 1 deliveries 0 body {}";
         let endless = nonsense.replace("nonsense", "event") + &" a b".repeat(MAX_FIELDS / 2);
@@ -233,6 +280,8 @@ mod tests {
     fn replies() -> impl Strategy<Value = Value> {
         let word = prop::sample::select(vec![
             "id",
+            "job",
+            "7 event 1 2 3",
             "type",
             "event",
             "at",

@@ -34,19 +34,19 @@ scripts! {
     /// Finds jobs whose claim was never answered.
     RECOVER = "recover-1" + ["clock"];
     /// Takes over jobs whose lease ran out.
-    RECLAIM = "reclaim-3" + ["clock", "lease", "dead"];
+    RECLAIM = "reclaim-3" + ["clock", "entry", "lease", "dead"];
     /// Renews leases.
     RENEW = "renew-1" + ["lease"];
     /// Settles jobs that are done.
     DONE = "done-1" + ["lease"];
     /// Puts jobs back.
-    RETRY = "retry-3" + ["clock", "wake", "lease", "due"];
+    RETRY = "retry-3" + ["clock", "entry", "wake", "lease", "due"];
     /// Moves jobs to the dead letters.
-    BURY = "bury-2" + ["clock", "lease", "dead"];
+    BURY = "bury-2" + ["clock", "entry", "lease", "dead"];
     /// Takes a worker's name off the queue.
     LEAVE = "leave-2" + ["clock", "wake"];
     /// Counts.
-    INSPECT = "inspect-4" + ["clock"];
+    INSPECT = "inspect-4" + ["clock", "entry"];
 }
 
 /// One call of a script.

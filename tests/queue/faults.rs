@@ -78,22 +78,41 @@ async fn a_slow_job_stays_with_the_worker_that_renews_its_lease() {
 
 #[tokio::test]
 async fn a_worker_that_lost_its_lease_cannot_settle() {
-    static GATE: Semaphore = Semaphore::const_new(0);
+    cannot_settle_once_it_is_held_by(Some("thief")).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_lease_and_got_another_cannot_settle_under_the_first() {
+    cannot_settle_once_it_is_held_by(None).await;
+}
+
+/// Takes a job over in somebody's name, or in that of the worker itself.
+async fn cannot_settle_once_it_is_held_by(thief: Option<&str>) {
     let house = House::start();
-    let diary = Diary::new(async |_| {
-        GATE.acquire().await.unwrap().forget();
-        Verdict::Done
+    let gate = Arc::new(Semaphore::new(0));
+    let diary = Diary::new({
+        let gate = Arc::clone(&gate);
+        move |_| {
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.unwrap().forget();
+                Verdict::Done
+            }
+        }
     });
     let _worker = house.worker().start(&diary).await;
     house.producer().await.post("contested").await;
     diary.reaches(1).await;
     let stream = house.keys.stream();
-    let id = house.redis.cli(&["XRANGE", &stream, "-", "+"]).list()[0].list()[0].text();
-    house.redis.cli(&["XCLAIM", &stream, GROUP, "thief", "0", &id]);
+    let pending =
+        || house.redis.cli(&["XPENDING", &stream, GROUP, "-", "+", "10"]).list()[0].texts();
+    let (id, worker) = (pending()[0].clone(), pending()[1].clone());
+    let holder = thief.unwrap_or(&worker);
+    house.redis.cli(&["XCLAIM", &stream, GROUP, holder, "0", &id]);
 
-    GATE.add_permits(1);
+    gate.add_permits(1);
     // The next job is settled after the lost one was tried.
-    GATE.add_permits(1);
+    gate.add_permits(1);
     house.producer().await.post("next").await;
     diary.reaches(2).await;
     eventually("the next job settled", async || {
@@ -103,8 +122,7 @@ async fn a_worker_that_lost_its_lease_cannot_settle() {
         }
     })
     .await;
-    let pending = house.redis.cli(&["XPENDING", &stream, GROUP, "-", "+", "10"]);
-    assert_eq!(pending.list()[0].texts()[1], "thief");
+    assert_eq!(pending()[..2], [id, holder.to_owned()]);
 }
 
 #[tokio::test]

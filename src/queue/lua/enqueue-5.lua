@@ -30,7 +30,7 @@ end
 for _, i in ipairs(fresh) do
   local hash, window, id, kind, traceparent, body = unpack(ARGV, i, i + 5)
   if hash ~= '' then redis.call('SET', KEYS[5] .. hash, 1, 'PX', window) end
-  local fields = { 'id', id, 'type', kind, 'at', now, 'attempt', 1, 'deliveries', 0, 'body', body }
+  local fields = { 'job', table.concat({ id, kind, now, 1, 0 }, ' '), 'body', body }
   if traceparent ~= '' then
     fields[#fields + 1] = 'traceparent'
     fields[#fields + 1] = traceparent

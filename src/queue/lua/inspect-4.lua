@@ -12,10 +12,7 @@ if pending.err and not pending.err:find('NOGROUP', 1, true) then error(pending) 
 local age = 0
 local first = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 if first then
-  local at = first[1]:match('^%d+')
-  for i = 1, #first[2], 2 do
-    if first[2][i] == 'at' then at = first[2][i + 1] end
-  end
+  local at = head_of(first[2]).at or first[1]:match('^%d+')
   age = now - (tonumber(at) or now)
 end
 -- A delayed job waits on purpose; one that is overdue waits for a worker.

@@ -16,19 +16,15 @@ if claimed.err then
 end
 
 for _, entry in ipairs(claimed[2]) do
-  local id, fields, earlier, job, kind = entry[1], entry[2], 0, entry[1], ''
-  for i = 1, #fields, 2 do
-    if fields[i] == 'deliveries' then earlier = tonumber(fields[i + 1]) or 0 end
-    if fields[i] == 'id' then job = fields[i + 1] end
-    if fields[i] == 'type' then kind = fields[i + 1] end
-  end
+  local id, fields = entry[1], entry[2]
+  local head = head_of(fields)
   local deliveries = redis.call('XPENDING', stream, group, id, id, 1)[1][4]
-  local total = earlier + deliveries
+  local total = (tonumber(head.deliveries) or 0) + deliveries
   if total > tonumber(ARGV[6]) then
     -- The one that made it too many was this takeover, which no worker ever saw.
     bury(stream, dead, ARGV[7], id, 'abandoned', 'never settled', total - 1, now)
     remove(stream, group, id)
-    buried[#buried + 1] = { job, kind }
+    buried[#buried + 1] = { head.id or id, head.type or '' }
   else
     taken[#taken + 1] = { id, deliveries, fields }
   end

@@ -17,9 +17,14 @@ for i = 3, #ARGV, 5 do
     local entry = redis.call('XRANGE', stream, id, id)[1]
     if entry then
       local fields = entry[2]
-      for f = 1, #fields, 2 do
-        if fields[f] == 'attempt' then fields[f + 1] = attempt end
-        if fields[f] == 'deliveries' then fields[f + 1] = carried end
+      local head = head_of(fields)
+      if head.place then
+        fields[head.place] = table.concat({ head.id, head.type, head.at, attempt, carried }, ' ')
+      else
+        for f = 1, #fields, 2 do
+          if fields[f] == 'attempt' then fields[f + 1] = attempt end
+          if fields[f] == 'deliveries' then fields[f + 1] = carried end
+        end
       end
       if tonumber(delay) == 0 then
         redis.call('XADD', stream, '*', unpack(fields))

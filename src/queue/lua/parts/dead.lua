@@ -1,9 +1,24 @@
--- Copies an entry to the dead letters: why and when, then everything the entry had. An entry
+-- Copies an entry to the dead letters: why and when, then everything the entry had, with a field
+-- for each part of `job`: these are read by people. An entry
 -- whose body an operator deleted leaves its reason alone. One that another hand made may have
 -- more fields than Lua can pass on: the first 64 values are enough to know it by.
+local function spelled_out(fields)
+  local head = head_of(fields)
+  if not head.place then return fields end
+  local all = { 'id', head.id, 'type', head.type, 'at', head.at, 'attempt', head.attempt,
+    'deliveries', head.deliveries }
+  for i = 1, #fields, 2 do
+    if i + 1 ~= head.place then
+      all[#all + 1] = fields[i]
+      all[#all + 1] = fields[i + 1]
+    end
+  end
+  return all
+end
+
 local function bury(stream, dead, keep, id, reason, detail, deliveries, now)
   local entry = redis.call('XRANGE', stream, id, id)[1]
-  local fields = entry and entry[2] or {}
+  local fields = spelled_out(entry and entry[2] or {})
   redis.call('XADD', dead, 'MAXLEN', '~', keep, '*', 'reason', reason, 'detail', detail,
     'buried_at', now, 'entry', id, 'delivered', deliveries,
     unpack(fields, 1, math.min(#fields, 64)))
