@@ -21,7 +21,8 @@ use trunkline::flow::process::Process;
 use trunkline::index::{self, ChainCache, ChainStore};
 use trunkline::model::{Component, JobType};
 use trunkline::queue::{
-    Consumer, ConsumerOptions, Keys, Limits, MAX_BATCH, NewJob, Producer, QueueOptions, Thresholds,
+    Consumer, ConsumerOptions, Handler, Job, Keys, Limits, MAX_BATCH, NewJob, Producer,
+    QueueOptions, Thresholds, Verdict,
 };
 
 use support::process::Daemon;
@@ -29,6 +30,8 @@ use support::redis::Redis;
 
 const NAMESPACE: &str = "trunkline";
 const QUEUE: &str = "rule-engine-events";
+/// The worker in this process.
+const INSTANCE: &str = "beside";
 /// Jobs that a worker does at the same time: the default, and what a busy one is given.
 const CONCURRENCY: [usize; 3] = [20, 64, 256];
 
@@ -69,7 +72,9 @@ async fn main() {
         );
     }
     let [p50, p99] = pick_up(patience.paced).await;
-    println!("\nenqueued to heard at 100 jobs/s: p50 {p50:.2} ms, p99 {p99:.2} ms");
+    println!("\nenqueued to in hand at 100 jobs/s: p50 {p50:.2} ms, p99 {p99:.2} ms");
+    let [p50, p99] = round_trip(patience.paced).await;
+    println!("enqueued to heard at 100 jobs/s: p50 {p50:.2} ms, p99 {p99:.2} ms");
     let ways = sharing(patience).await;
     println!("\npublishing beside a queue at full load, p50 and p99 in ms:");
     for (name, [p50, p99]) in ["on its connection", "on one apart"].iter().zip(ways) {
@@ -135,8 +140,31 @@ impl Field {
         worker.args(["--concurrency", &concurrency.to_string()]).start()
     }
 
+    /// A worker's connection in this process, and what comes before every channel.
+    async fn link(&self) -> (Owner, String) {
+        let target = Target::Tcp { host: "127.0.0.1".into(), port: self.redis.port() };
+        let mut options = Options::new(target, NAMESPACE, Component::Worker);
+        options.instance = INSTANCE.to_owned();
+        options.signals = vec![self.keys.wake(INSTANCE), index::Keys::new(NAMESPACE).version()];
+        let prefix = options.notify_channel("");
+        let owner = Owner::new(options, &Budget::of(Component::Worker)).unwrap();
+        owner.shared().ready(support::DEADLINE).await.unwrap();
+        (owner, prefix)
+    }
+
     fn left(&self) -> usize {
         usize::try_from(self.redis.cli(&["XLEN", &self.keys.stream()]).integer()).unwrap()
+    }
+}
+
+/// How a worker in this process takes jobs.
+fn consuming(concurrency: usize) -> ConsumerOptions {
+    ConsumerOptions {
+        instance: INSTANCE.to_owned(),
+        concurrency,
+        limits: Limits { attempts: 3, backoff: Duration::from_millis(500) },
+        lease: Duration::from_secs(30),
+        safety_poll: Duration::from_secs(5),
     }
 }
 
@@ -182,8 +210,41 @@ async fn backlog(concurrency: usize, jobs: usize) -> Round {
     }
 }
 
-/// From the moment a job is in Redis until its notification arrives, at 100 jobs a second.
+/// Says when it was given a job.
+struct Note(mpsc::Sender<Instant>);
+
+impl Handler for Note {
+    async fn handle(&self, _job: Job) -> Verdict {
+        self.0.try_send(Instant::now()).unwrap();
+        Verdict::Done
+    }
+}
+
+/// From the call to enqueue until a parked worker's handler begins, at 100 jobs a second. Producer
+/// and worker are on one thread with a connection each, so one clock tells.
 async fn pick_up(jobs: usize) -> [f64; 2] {
+    let field = Field::new().await;
+    let (owner, _) = field.link().await;
+    let (given, mut begun) = mpsc::channel(1024);
+    let consumer = Consumer::new(owner.shared(), field.keys.clone(), consuming(20), Note(given));
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(consumer.run(stop.clone(), support::DEADLINE));
+    let mut took = Vec::new();
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    for number in 0..jobs {
+        ticks.tick().await;
+        let sent = Instant::now();
+        field.producer.enqueue(&[job(number)]).await.unwrap();
+        let began = tokio::time::timeout(support::DEADLINE, begun.recv()).await;
+        took.push((began.unwrap().unwrap() - sent).as_secs_f64() * 1e3);
+    }
+    stop.cancel();
+    working.await.unwrap();
+    middle_and_tail(took)
+}
+
+/// From the call to enqueue until the job's notification arrives, at 100 jobs a second.
+async fn round_trip(jobs: usize) -> [f64; 2] {
     let field = Field::new().await;
     let worker = field.worker(20);
     worker.wait_ready().await;
@@ -210,8 +271,7 @@ async fn pick_up(jobs: usize) -> [f64; 2] {
     }
     // The first job loads the rules.
     took.remove(0);
-    took.sort_by(f64::total_cmp);
-    [took[took.len() / 2], took[took.len() * 99 / 100]]
+    middle_and_tail(took)
 }
 
 /// A publish on the connection that the queue uses, and on one of its own, in turn, while jobs
@@ -220,23 +280,10 @@ async fn sharing(patience: Patience) -> [[f64; 2]; 2] {
     let field = Field::new().await;
     // More than can be done while it lasts.
     field.fill(3 * patience.jobs).await;
-    let target = Target::Tcp { host: "127.0.0.1".into(), port: field.redis.port() };
-    let mut options = Options::new(target, NAMESPACE, Component::Worker);
-    let chains = index::Keys::new(NAMESPACE);
-    options.instance = "sharing".to_owned();
-    options.signals = vec![field.keys.wake("sharing"), chains.version()];
-    let prefix = options.notify_channel("");
-    let owner = Owner::new(options, &Budget::of(Component::Worker)).unwrap();
-    owner.shared().ready(support::DEADLINE).await.unwrap();
-    let cache = ChainCache::new(owner.shared(), chains);
+    let (owner, prefix) = field.link().await;
+    let cache = ChainCache::new(owner.shared(), index::Keys::new(NAMESPACE));
     let process = Process::new(cache, owner.publisher(), prefix).unwrap();
-    let options = ConsumerOptions {
-        instance: "sharing".to_owned(),
-        concurrency: 64,
-        limits: Limits { attempts: 3, backoff: Duration::from_millis(500) },
-        lease: Duration::from_secs(30),
-        safety_poll: Duration::from_secs(5),
-    };
+    let options = consuming(64);
     let consumer = Consumer::new(owner.shared(), field.keys.clone(), options, process);
     let stop = CancellationToken::new();
     let working = tokio::spawn(consumer.run(stop.clone(), support::DEADLINE));
@@ -253,10 +300,7 @@ async fn sharing(patience: Patience) -> [[f64; 2]; 2] {
     assert!(patience.jobs < 1_000 || field.left() > 0, "the queue was empty before the end");
     stop.cancel();
     working.await.unwrap();
-    took.map(|mut took| {
-        took.sort_by(f64::total_cmp);
-        [took[took.len() / 2], took[took.len() * 99 / 100]]
-    })
+    took.map(middle_and_tail)
 }
 
 /// What a worker with nothing to do asks of Redis, by command, those inside scripts included.
@@ -294,6 +338,11 @@ fn cpu(pid: u32) -> f64 {
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     // A tick of /proc is 10 ms on every Linux (proc_pid_stat(5): sysconf(_SC_CLK_TCK)).
     ticks as f64 / 100.0
+}
+
+fn middle_and_tail(mut took: Vec<f64>) -> [f64; 2] {
+    took.sort_by(f64::total_cmp);
+    [took[took.len() / 2], took[took.len() * 99 / 100]]
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
