@@ -5,13 +5,16 @@
 
 mod support;
 
-use std::task::{Context, Poll};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Context;
 
-use bytes::Buf;
+use bytes::Bytes;
 use futures_util::task::noop_waker;
 use support::eventually::eventually;
 use trunkline::config::LogFormat;
-use trunkline::hub::{Batch, Bounds, Client, Encoded, Hub, Limits, Taken};
+use trunkline::hub::{Bounds, Client, Encoded, Hub, Limits, Refused, Sink, Touched, Written};
 use trunkline::model::*;
 use trunkline::telemetry::{Telemetry, TelemetryOptions};
 
@@ -24,19 +27,42 @@ fn listen(hub: &Hub) -> Client {
     client
 }
 
-fn publish(hub: &Hub, times: usize) {
+/// What is returned has yet to be written; dropped, it is left to the clients' tasks.
+fn publish(hub: &Hub, times: usize) -> Touched {
     let channel = ChannelName::parse("door").unwrap();
-    let came_by = Subscription::Exact(channel.clone());
+    let mut touched = Touched::default();
     for _ in 0..times {
         let notification = Notification::from_wire(&channel, b"1").unwrap();
-        hub.dispatch(&came_by, &mut Encoded::new(&notification)).unwrap();
+        hub.dispatch(&channel, &mut Encoded::new(&notification), &mut touched).unwrap();
+    }
+    touched
+}
+
+/// A socket that takes so many bytes more.
+struct Socket(AtomicUsize);
+
+impl Sink for Socket {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> Result<usize, Refused> {
+        let wanted = slices.iter().map(|slice| slice.len()).sum();
+        let taken = self.0.load(Ordering::Relaxed).min(wanted);
+        self.0.fetch_sub(taken, Ordering::Relaxed);
+        if taken == 0 && wanted > 0 { Err(Refused::Full) } else { Ok(taken) }
     }
 }
 
-fn take(client: &Client) -> Batch {
-    match client.outbox().poll_take(&mut Context::from_waker(&noop_waker())) {
-        Poll::Ready(Taken::Batch(batch)) => batch,
-        _ => panic!("nothing waits"),
+fn attach(client: &Client, room: usize) -> Arc<Socket> {
+    let socket = Arc::new(Socket(AtomicUsize::new(room)));
+    client.outbox().attach(socket.clone(), Bytes::new());
+    socket
+}
+
+/// Writes as its task does, until nothing waits or the socket takes no more.
+fn write(client: &Client) -> Written {
+    loop {
+        match client.outbox().write(&mut Context::from_waker(&noop_waker())) {
+            Written::More => {}
+            other => return other,
+        }
     }
 }
 
@@ -81,26 +107,36 @@ async fn enqueued_is_delivered_plus_dropped_plus_waiting_however_a_client_ends()
 
     // All of it waits; then one reads everything, one the first and half of the second.
     let (reads, leaves, sleeps) = (listen(&hub), listen(&hub), listen(&hub));
-    publish(&hub, 2);
+    drop(publish(&hub, 2));
     law(&telemetry, [6, 0, 0, 6]).await;
-    let mut batch = take(&reads);
-    batch.advance(batch.remaining());
-    let mut half = take(&leaves);
-    half.advance(half.chunk().len() + 5);
+    attach(&reads, usize::MAX);
+    assert_eq!(write(&reads), Written::Everything);
+    let channel = ChannelName::parse("door").unwrap();
+    let notification = Notification::from_wire(&channel, b"1").unwrap();
+    let one = Encoded::new(&notification).frame(Transport::Sse).bytes().len();
+    attach(&leaves, one + one / 2);
+    assert_eq!(write(&leaves), Written::Blocked);
     law(&telemetry, [6, 3, 0, 3]).await;
 
     // It leaves with half a notification written and two more waiting: three never got there.
-    publish(&hub, ROOM - 2);
-    drop((half, leaves));
+    drop(publish(&hub, ROOM - 2));
+    let rest = leaves.outbox().detach();
+    drop((leaves, rest));
     law(&telemetry, [12, 3, 3, 6]).await;
 
     // The one that never read is closed as slow, the overflowing one included.
-    publish(&hub, 1);
+    drop(publish(&hub, 1));
     let slow = r#"reason="slow""#;
     let page = law(&telemetry, [14, 3, 8, 3]).await;
     assert_eq!(sum(&page, "trunkline_client_messages_dropped_total", slow), 5);
+
+    // Fan-out writes straight into a socket, as far as it takes something.
+    let mut touched = publish(&hub, 1);
+    while touched.write(1) {}
+    law(&telemetry, [15, 7, 8, 0]).await;
+    drop(publish(&hub, 1));
     drop((reads, sleeps));
-    let page = law(&telemetry, [14, 3, 11, 0]).await;
+    let page = law(&telemetry, [16, 7, 9, 0]).await;
     assert_eq!(sum(&page, "trunkline_clients_closed_total", slow), 1);
     assert_eq!(sum(&page, "trunkline_clients_closed_total", r#"reason="client""#), 2);
     assert_eq!(sum(&page, "trunkline_clients_connected", "sse"), 0);

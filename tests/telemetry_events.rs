@@ -11,7 +11,7 @@ use std::time::Duration;
 use support::eventually::eventually;
 use trunkline::config::LogFormat;
 use trunkline::model::*;
-use trunkline::telemetry::events::client::ClientJoined;
+use trunkline::telemetry::events::client::{ClientJoined, Delivered, Enqueued};
 use trunkline::telemetry::events::command::{CommandFinished, CommandRefused, InFlight};
 use trunkline::telemetry::events::connection::*;
 use trunkline::telemetry::events::http::{HttpConnectionOpened, RequestFinished};
@@ -189,14 +189,16 @@ fn messages_arrive() {
 /// Leaves one client connected, with one notification waiting for it.
 fn clients_come_and_go() -> (ClientJoined, impl Sized) {
     let slow = ClientJoined::emit(Transport::Ws);
-    slow.enqueued().delivered(Some(0));
-    let queue = [slow.enqueued(), slow.enqueued()];
+    let mut queue = slow.account();
+    (0..3).for_each(|_| queue.enqueue(&mut Enqueued::default()));
+    queue.deliver(&mut Delivered::default(), Some(0));
     slow.closing(ClientClose::Slow);
     drop(slow);
     drop(queue);
     drop(ClientJoined::emit(Transport::Sse));
     let staying = ClientJoined::emit(Transport::Ws);
-    let waiting = staying.enqueued();
+    let mut waiting = staying.account();
+    waiting.enqueue(&mut Enqueued::default());
     (staying, waiting)
 }
 

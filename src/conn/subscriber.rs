@@ -148,6 +148,12 @@ impl Messages {
             _ = closed => None,
         }
     }
+
+    /// The next message if it has come already. Whoever takes several at a time hands them on
+    /// together.
+    pub fn try_next(&mut self) -> Option<Message> {
+        self.messages.try_recv().ok()
+    }
 }
 
 /// Brings over what is wanted while the connection is ready, one difference at a time.

@@ -7,29 +7,46 @@ use bytes::Bytes;
 
 use crate::conn::{Message, Messages};
 use crate::health::Heartbeat;
-use crate::hub::{Bounds, Encoded, Hub};
+use crate::hub::{Bounds, Encoded, Hub, Touched};
 use crate::model::{ChannelName, Notification, SubscriberDrop, Subscription, unix_ms};
 use crate::telemetry::events::subscriber::{LagMeasured, MessageDropped, MessageRouted};
 use crate::telemetry::trace::{self, TraceContext, deliver_span};
 
-/// Hands on whatever comes, until the connection's owner closes it. Never waits for a client, but
-/// lets those on the same thread write before a burst has filled their outboxes.
+/// Writes into clients' sockets between which others on the same thread have their turn: less than
+/// a millisecond of them.
+const TURN: usize = 64;
+
+/// Hands on whatever comes, until the connection's owner closes it. What has come together is
+/// written together, straight into the sockets that take it. Never waits for a client, but lets
+/// those on the same thread write before a burst has filled their outboxes.
 pub async fn run(mut messages: Messages, hub: Hub, heartbeat: Heartbeat) {
     let mut burst = Burst::within(hub.bounds());
     let mut fanout = Fanout::new(hub);
     let mut alive = tokio::time::interval(Heartbeat::INTERVAL);
     loop {
         tokio::select! {
-            message = messages.next() => match message {
-                Some(message) => {
-                    let bytes = message.payload.len();
+            message = messages.next() => {
+                let Some(mut message) = message else { return };
+                loop {
+                    burst.count(message.payload.len());
                     fanout.hand_on(message);
-                    if burst.is_enough(bytes) {
+                    if burst.is_enough() {
+                        break;
+                    }
+                    let Some(next) = messages.try_next() else { break };
+                    message = next;
+                }
+                loop {
+                    let more = fanout.touched.write(TURN);
+                    if more || burst.is_enough() {
+                        burst.end();
                         tokio::task::yield_now().await;
                     }
+                    if !more {
+                        break;
+                    }
                 }
-                None => return,
-            },
+            }
             _ = alive.tick() => heartbeat.beat(),
         }
     }
@@ -47,17 +64,21 @@ impl Burst {
         Self { bounds, messages: 0, bytes: 0 }
     }
 
-    /// Counts a message, and says whether it is the clients' turn: a quarter of what may wait for
-    /// one of them leaves room for what waits already, and for what a frame adds to a payload.
-    fn is_enough(&mut self, bytes: usize) -> bool {
+    fn count(&mut self, bytes: usize) {
         self.messages += 1;
         self.bytes += bytes;
+    }
+
+    /// Whether it is the clients' turn: a quarter of what may wait for one of them leaves room for
+    /// what waits already, and for what a frame adds to a payload.
+    fn is_enough(&self) -> bool {
         let Bounds { messages: most, bytes: most_bytes } = self.bounds;
-        let enough = self.messages >= most.div_ceil(4) || self.bytes >= most_bytes / 4;
-        if enough {
-            (self.messages, self.bytes) = (0, 0);
-        }
-        enough
+        self.messages >= most.div_ceil(4) || self.bytes >= most_bytes / 4
+    }
+
+    /// The clients had their turn.
+    fn end(&mut self) {
+        (self.messages, self.bytes) = (0, 0);
     }
 }
 
@@ -66,19 +87,19 @@ struct Publish {
     channel: String,
     payload: Bytes,
     came_by: Vec<Subscription>,
-    notification: Encoded,
-    /// Of the trace it was published in.
-    context: Option<TraceContext>,
+    /// Whether anybody heard it when its first copy came.
+    heard: bool,
 }
 
 struct Fanout {
     hub: Hub,
     last: Option<Publish>,
+    touched: Touched,
 }
 
 impl Fanout {
     fn new(hub: Hub) -> Self {
-        Self { hub, last: None }
+        Self { hub, last: None, touched: Touched::default() }
     }
 
     fn hand_on(&mut self, message: Message) {
@@ -92,19 +113,21 @@ impl Fanout {
         let Message { subscription, channel, payload } = message;
         let name = ChannelName::parse(&channel).map_err(|_| SubscriberDrop::Decode)?;
         let copied = |last: &Publish| last.copied(&subscription, &channel, &payload);
-        let mut publish = match self.last.take().filter(copied) {
-            Some(last) => last,
+        let publish = match self.last.take().filter(copied) {
+            // Whoever hears the channel by another subscription has heard it with the first copy.
+            Some(last) => self.last.insert(last),
             None => {
-                let (notification, context) = decode(&name, &payload)?;
-                Publish { channel, payload, came_by: Vec::new(), notification, context }
+                let (mut notification, context) = decode(&name, &payload)?;
+                let span = deliver_span(context);
+                let dispatch = || self.hub.dispatch(&name, &mut notification, &mut self.touched);
+                let clients = span.in_scope(dispatch);
+                span.delivered(clients.unwrap_or_default());
+                let (came_by, heard) = (Vec::new(), clients.is_some());
+                self.last.insert(Publish { channel, payload, came_by, heard })
             }
         };
-        let span = deliver_span(publish.context);
-        let clients = span.in_scope(|| self.hub.dispatch(&subscription, &mut publish.notification));
-        span.delivered(clients.unwrap_or_default());
         publish.came_by.push(subscription);
-        self.last = Some(publish);
-        clients.map(drop).ok_or(SubscriberDrop::NoRoute)
+        if publish.heard { Ok(()) } else { Err(SubscriberDrop::NoRoute) }
     }
 }
 
@@ -139,36 +162,35 @@ impl Publish {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Client, Limits, Taken};
+    use std::sync::Arc;
+
+    use crate::hub::fake::Fake;
+    use crate::hub::{Client, Frame, Limits};
     use crate::model::Transport;
-    use bytes::Buf;
-    use std::task::{Context, Poll};
+    use proptest::prelude::*;
 
     fn house() -> (Fanout, Hub) {
-        let hub = Hub::new(Limits::new(Bounds { messages: 9, bytes: 9_999 }), |_| {});
+        let hub = Hub::new(Limits::new(Bounds { messages: 99, bytes: 9_999 }), |_| {});
         (Fanout::new(hub.clone()), hub)
     }
-    fn listen(hub: &Hub, text: &str) -> Client {
+    fn listen(hub: &Hub, text: &str) -> (Client, Arc<Fake>) {
         let mut client = hub.join(Transport::Sse).unwrap();
+        hear(&mut client, text);
+        let socket = Fake::of(client.outbox(), usize::MAX);
+        (client, socket)
+    }
+    fn hear(client: &mut Client, text: &str) {
         let wanted = client.want(&[Subscription::parse(text).unwrap()]).unwrap();
         client.hear(&wanted);
-        client
     }
     fn message(came_by: &str, channel: &str, payload: &[u8]) -> Message {
         let subscription = Subscription::parse(came_by).unwrap();
         let payload = Bytes::copy_from_slice(payload);
         Message { subscription, channel: channel.into(), payload }
     }
-    fn ids(client: &Client) -> Vec<String> {
-        let waker = futures_util::task::noop_waker();
-        let Poll::Ready(Taken::Batch(mut batch)) =
-            client.outbox().poll_take(&mut Context::from_waker(&waker))
-        else {
-            return vec![];
-        };
-        let bytes = batch.copy_to_bytes(batch.remaining());
-        let lines = std::str::from_utf8(&bytes).unwrap().lines();
-        let events = lines.filter_map(|line| line.strip_prefix("data: "));
+    fn ids(socket: &Fake) -> Vec<String> {
+        let text = socket.taken();
+        let events = text.lines().filter_map(|line| line.strip_prefix("data: "));
         let id = |json| serde_json::from_str::<serde_json::Value>(json).unwrap()["id"].to_string();
         events.map(id).collect()
     }
@@ -192,9 +214,39 @@ mod tests {
             fanout.route(message("a.b", "a.b", b"1")).unwrap();
             fanout.route(message("a.*", "a.b", b"1")).unwrap();
         }
-        let (heard, also_heard) = (ids(&exact), ids(&prefix));
+        while fanout.touched.write(1) {}
+        let (heard, also_heard) = (ids(&exact.1), ids(&prefix.1));
         assert_eq!(heard, also_heard);
         assert_eq!(heard.len(), 2);
         assert_ne!(heard[0], heard[1]);
+    }
+
+    proptest! {
+        /// Redis sends one copy for each subscription of the server that matches, the channel's own
+        /// first. Before, between and after them a client goes over to another subscription, and
+        /// hears that before it leaves the one it had.
+        #[test]
+        fn a_client_that_always_hears_the_channel_hears_each_notification_once(
+            covers in prop::collection::vec(prop::option::of(0usize..3), 12),
+        ) {
+            const COVERS: [&str; 3] = ["a.b.c", "a.*", "a.b.*"];
+            let (mut fanout, hub) = house();
+            let _everything = COVERS.map(|cover| listen(&hub, cover));
+            let (mut client, socket) = listen(&hub, COVERS[0]);
+            let mut has = 0;
+            for (number, cover) in covers.into_iter().enumerate() {
+                let payload = format!("{}", number / COVERS.len());
+                let copy = COVERS[number % COVERS.len()];
+                fanout.route(message(copy, "a.b.c", payload.as_bytes())).unwrap();
+                if let Some(next) = cover.filter(|next| *next != has) {
+                    hear(&mut client, COVERS[next]);
+                    let old = Subscription::parse(COVERS[has]).unwrap();
+                    client.forget(&[old], Frame::announcement(Bytes::new()));
+                    has = next;
+                }
+            }
+            while fanout.touched.write(9) {}
+            prop_assert_eq!(ids(&socket).len(), 4);
+        }
     }
 }

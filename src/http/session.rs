@@ -3,23 +3,23 @@
 //! Ten thousand of them wait at a time, so none keeps the buffers that HTTP needs: a session has
 //! the bare socket, one task, and what waits for it in its outbox.
 
-use std::io::{self, IoSlice};
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::AsyncWriteExt;
+use bytes::Bytes;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::{sse, ws};
-use crate::hub::{Batch, Frame};
+use crate::hub::{Refused, Rest, Sink};
+use crate::model::ClientClose;
 
 /// For the last words, and for the peer's answer to them. A client that was too slow may come to
 /// itself meanwhile, and then learns why it was closed.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Slices of one `writev`; a batch has fewer frames.
-const MAX_SLICES: usize = 64;
 
 /// A client that listens, of whichever transport. Dropped, it leaves the hub.
 pub enum Session {
@@ -53,72 +53,51 @@ impl Session {
     }
 }
 
-/// What is on its way into a client's socket.
-pub(super) struct Writer {
-    batch: Batch,
-    blocked: bool,
-    unblocked: bool,
+impl Sink for TcpStream {
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> Result<usize, Refused> {
+        let written = match slices {
+            // The kernel's shorter way.
+            [only] => TcpStream::try_write(self, only),
+            several => self.try_write_vectored(several),
+        };
+        match written {
+            Ok(0) => Err(Refused::Lost(ClientClose::Error)),
+            Ok(written) => Ok(written),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Refused::Full),
+            Err(error) => Err(Refused::Lost(lost(&error))),
+        }
+    }
 }
 
-impl Writer {
-    /// Begins with these bytes.
-    pub(super) fn new(first: Bytes) -> Self {
-        Self { batch: Batch::of(Frame::announcement(first)), blocked: false, unblocked: false }
+/// Why a client counts as closed whose socket failed, whoever found out first: a peer that goes
+/// without reading all that was sent resets the connection, and has left.
+pub(super) fn lost(error: &io::Error) -> ClientClose {
+    use ErrorKind::*;
+    match error.kind() {
+        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected => ClientClose::Client,
+        _ => ClientClose::Error,
     }
+}
 
-    /// Puts the next batch in place. The one before must have been written.
-    pub(super) fn begin(&mut self, batch: Batch) {
-        debug_assert!(!self.batch.has_remaining(), "one batch at a time");
-        self.batch = batch;
-    }
+/// Writes what is left of a frame and then `last`, and says that this is all.
+pub(super) async fn farewell(stream: &TcpStream, rest: Rest, last: &[u8]) -> io::Result<()> {
+    write_all(stream, rest.bytes()).await?;
+    rest.written();
+    write_all(stream, last).await?;
+    SockRef::from(stream).shutdown(Shutdown::Write)
+}
 
-    /// Writes what is left of the batch, all its frames in one call where the kernel takes them.
-    pub(super) fn poll_write(
-        &mut self,
-        stream: &TcpStream,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        while self.batch.has_remaining() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let filled = self.batch.chunks_vectored(&mut slices);
-            // The usual case, and the kernel's shorter way.
-            let written = match &slices[..filled] {
-                [only] => stream.try_write(only),
-                several => stream.try_write_vectored(several),
-            };
-            match written {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(written) => {
-                    self.batch.advance(written);
-                    self.unblocked |= std::mem::take(&mut self.blocked);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = true;
-                    ready!(stream.poll_write_ready(cx))?;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.writable().await?;
+        match stream.try_write(bytes) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
-        Poll::Ready(Ok(()))
     }
-
-    /// Whether the peer, since this was asked last, took what it could not take before: it is
-    /// there.
-    pub(super) fn was_unblocked(&mut self) -> bool {
-        std::mem::take(&mut self.unblocked)
-    }
-
-    /// Gives up every notification that is not on its way already.
-    pub(super) fn drop_waiting(&mut self) {
-        self.batch.keep_begun();
-    }
-
-    /// Writes what is left and then `last`, and says that this is all.
-    pub(super) async fn farewell(mut self, stream: &mut TcpStream, last: &[u8]) -> io::Result<()> {
-        std::future::poll_fn(|cx| self.poll_write(stream, cx)).await?;
-        stream.write_all(last).await?;
-        stream.shutdown().await
-    }
+    Ok(())
 }
 
 /// The ticks of signs of life, the first of them after the whole time.
@@ -135,16 +114,18 @@ pub(super) async fn bounded(farewell: impl Future<Output = io::Result<()>>) {
     let _ = tokio::time::timeout(FAREWELL, Box::pin(farewell)).await;
 }
 
-/// Ready when the peer has left. Whatever it says before is passed over.
-pub(super) fn poll_left(stream: &TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+/// Ready when the peer has left, with what its client counts as closed for. Whatever it says before
+/// is passed over.
+pub(super) fn poll_left(stream: &TcpStream, cx: &mut Context<'_>) -> Poll<ClientClose> {
     loop {
-        if ready!(stream.poll_read_ready(cx)).is_err() {
-            return Poll::Ready(());
+        if let Err(error) = ready!(stream.poll_read_ready(cx)) {
+            return Poll::Ready(lost(&error));
         }
         match stream.try_read(&mut [0; 512]) {
             Ok(1..) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(0) | Err(_) => return Poll::Ready(()),
+            Ok(0) => return Poll::Ready(ClientClose::Client),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Poll::Ready(lost(&error)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Server-sent events: `GET /v1/stream`.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,10 +13,10 @@ use tokio::task::coop;
 use tokio::time::Interval;
 
 use super::body::Body;
-use super::session::{self, Writer, poll_left};
+use super::session::{self, poll_left};
 use super::subscribe;
 use crate::flow::listen::Listen;
-use crate::hub::{Batch, Client, Frame, Taken};
+use crate::hub::{Client, Frame, Written};
 use crate::model::{ClientClose, Fault, Problem, Transport};
 
 /// Keeps proxies from closing an idle stream, and tells us of a client that is gone.
@@ -65,51 +66,61 @@ impl Session {
     /// Streams until either side ends it.
     pub(super) async fn run(self, stream: TcpStream, head: Bytes) {
         let Self { client, heartbeat, opening } = self;
-        let heartbeat = session::heartbeat(heartbeat);
-        let writer = Writer::new([head, opening].concat().into());
-        let mut events = Events { client, stream, writer, heartbeat };
+        let (stream, heartbeat) = (Arc::new(stream), session::heartbeat(heartbeat));
+        client.outbox().attach(stream.clone(), [head, opening].concat().into());
+        let mut events = Events { client, stream, heartbeat };
         let end = poll_fn(|cx| events.poll(cx)).await;
-        let Events { client, mut stream, mut writer, .. } = events;
+        let Events { client, stream, .. } = events;
+        let (End::Ours(reason) | End::Theirs(reason)) = end;
+        client.outbox().close(reason);
         // It counts as closed from here on, and what waits for it as dropped.
-        writer.drop_waiting();
+        let rest = client.outbox().detach();
         drop(client);
-        if let Some(reason) = end {
+        if let End::Ours(reason) = end {
             let last = closing(reason, subscribe::reconnect());
-            session::bounded(writer.farewell(&mut stream, &last)).await;
+            session::bounded(session::farewell(&stream, rest, &last)).await;
         }
     }
 }
 
+/// Who ended it, and why.
+enum End {
+    /// We do, and say so.
+    Ours(ClientClose),
+    /// Nobody is there any more.
+    Theirs(ClientClose),
+}
+
 struct Events {
     client: Client,
-    stream: TcpStream,
-    writer: Writer,
+    stream: Arc<TcpStream>,
     heartbeat: Interval,
 }
 
 impl Events {
-    /// Ready at the end: with a reason when it is ours, with none when the client has left.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<ClientClose>> {
+    /// Ready at the end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             // A client for whom more comes than it takes shares its thread with the others.
             ready!(coop::poll_proceed(cx)).made_progress();
-            if poll_left(&self.stream, cx).is_ready() {
-                return Poll::Ready(None);
+            if let Poll::Ready(reason) = poll_left(&self.stream, cx) {
+                return Poll::Ready(End::Theirs(reason));
             }
-            match self.writer.poll_write(&self.stream, cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(None),
-                Poll::Pending => return self.client.outbox().poll_cut(cx).map(Some),
-            }
-            let next = match self.client.outbox().poll_take(cx) {
-                Poll::Ready(Taken::Batch(batch)) => batch,
-                Poll::Ready(Taken::Closed(reason)) => return Poll::Ready(Some(reason)),
-                Poll::Pending => {
+            match self.client.outbox().write(cx) {
+                Written::More => {}
+                Written::Everything => {
                     ready!(self.heartbeat.poll_tick(cx));
-                    Batch::of(Frame::announcement(Bytes::from_static(COMMENT)))
+                    let comment = Frame::announcement(Bytes::from_static(COMMENT));
+                    self.client.outbox().push(comment);
                 }
-            };
-            self.writer.begin(next);
+                Written::Blocked => {
+                    if let Err(error) = ready!(self.stream.poll_write_ready(cx)) {
+                        return Poll::Ready(End::Theirs(session::lost(&error)));
+                    }
+                }
+                Written::Closed(reason) => return Poll::Ready(End::Ours(reason)),
+                Written::Lost(reason) => return Poll::Ready(End::Theirs(reason)),
+            }
         }
     }
 }

@@ -56,15 +56,13 @@ pub struct Encoded {
     accepted_ms: Option<u64>,
     sse: Option<Bytes>,
     ws: Option<Bytes>,
-    /// Given by the hub when its first copy is handed on.
-    pub(super) number: Option<u64>,
 }
 
 impl Encoded {
     /// Encodes the CloudEvent that every client sees.
     pub fn new(notification: &Notification) -> Self {
         let accepted_ms = notification.accepted_ms;
-        Self { json: notification.to_client_json(), accepted_ms, sse: None, ws: None, number: None }
+        Self { json: notification.to_client_json(), accepted_ms, sse: None, ws: None }
     }
 
     /// The frame for one transport.

@@ -4,18 +4,24 @@
 //! for Redis, whose confirmation the caller of [`Client::hear`] has awaited. What a client
 //! brings up comes down when its [`Client`] is dropped.
 
+#[cfg(test)]
+pub(crate) mod fake;
 mod frame;
 mod outbox;
+mod queue;
 mod registry;
+mod touched;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::{ClientClose, Subscription, Transport};
+use crate::model::{ChannelName, ClientClose, Subscription, Transport};
+use crate::telemetry::events::client::Enqueued;
 
 pub use frame::{Encoded, Frame, sse_event, ws_message};
-pub use outbox::{Batch, Bounds, Outbox, Taken};
+pub use outbox::{Bounds, Outbox, Refused, Rest, Sink, Written};
 use registry::{ClientId, Registry};
+pub use touched::Touched;
 
 /// What this server takes upon itself.
 #[derive(Clone, Copy, Debug)]
@@ -98,25 +104,30 @@ impl Hub {
         Ok(Client { hub: self.clone(), id, outbox, subscriptions: HashSet::new() })
     }
 
-    /// Hands a notification that Redis sent for the subscription `came_by` to those it is for.
-    /// Says for how many it was news; `None` when nobody hears that subscription.
+    /// Hands a notification to everybody who hears its channel by any subscription, once, and
+    /// remembers in `touched` whose sockets have to be written next. Says how many clients those
+    /// are; `None` when nobody hears the channel.
     ///
-    /// Redis sends one copy for each subscription of ours that matches, one after another, and
-    /// `notification` is the same for all of them. A client takes the first copy that comes by
-    /// a subscription it hears at that moment, so whatever it subscribes to or leaves between
-    /// two copies, it hears the notification once.
-    pub fn dispatch(&self, came_by: &Subscription, notification: &mut Encoded) -> Option<u64> {
+    /// By which subscription Redis sent it makes no difference. So a client that goes from one
+    /// subscription to another misses nothing that is on its way through this server, as long as
+    /// it hears the new one before it leaves the old one.
+    pub fn dispatch(
+        &self,
+        channel: &ChannelName,
+        notification: &mut Encoded,
+        touched: &mut Touched,
+    ) -> Option<u64> {
         let mut state = self.0.lock();
-        let number = *notification.number.get_or_insert_with(|| {
-            state.dispatched += 1;
-            state.dispatched
-        });
-        let mut news = 0;
-        for outbox in state.registry.audience(came_by)? {
+        state.dispatched += 1;
+        let number = state.dispatched;
+        let (mut enqueued, mut clients) = (Enqueued::default(), 0);
+        let (mut heard, audience) = (false, state.registry.audience(channel));
+        for outbox in audience {
+            heard = true;
             let frame = || notification.frame(outbox.transport());
-            news += u64::from(outbox.push_once(number, frame));
+            clients += u64::from(outbox.push_once(number, frame, &mut enqueued, touched));
         }
-        Some(news)
+        heard.then_some(clients)
     }
 
     /// Tells every client that listens by server-sent events something about this server, and

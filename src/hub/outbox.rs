@@ -1,26 +1,29 @@
-//! What waits for one client. Whoever pushes never waits; a client that falls behind its
-//! bound is closed as slow.
+//! What waits for one client, and its way into the client's socket. Whoever pushes never waits; a
+//! client that falls behind its bound is closed as slow.
 //!
 //! A notification is *enqueued* when it enters, *delivered* when the kernel took its last
-//! byte, and otherwise *dropped* for the reason the client was closed. Its account travels
-//! with it, in a [`Batch`] until the socket has it, so at any moment
-//! enqueued = delivered + dropped + waiting.
+//! byte, and otherwise *dropped* for the reason the client was closed. The account of a client is
+//! dropped with it, so whenever nobody is writing enqueued = delivered + dropped + waiting.
+//!
+//! Two may write: fan-out, straight after it has pushed, while the socket takes everything; and
+//! the client's task, which waits for the socket when it does not. Each does so under the lock of
+//! the outbox, and what is begun stays first in it. So there is one writer at any time, and no
+//! frame is cut by another.
 
-use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use super::frame::Frame;
-use crate::model::{ClientClose, Transport};
-use crate::telemetry::events::client::{ClientJoined, Enqueued};
-use bytes::Buf;
+use bytes::Bytes;
 
-/// Frames in one batch: fewer than the slices that one `writev` is given.
-const MAX_BATCH: usize = 60;
-/// Bytes after which a batch takes no further frame. What is in a batch has left the bound of the
-/// outbox, so a client may hold this much, and one frame, beyond it.
-const MAX_BATCH_BYTES: usize = 64 * 1024;
+use super::frame::Frame;
+use super::queue::Queue;
+use super::touched::Touched;
+use crate::model::{ClientClose, Transport};
+use crate::telemetry::events::client::{ClientJoined, Delivered, Enqueued, Waiting};
+
+/// Frames of one write.
+const MAX_SLICES: usize = 64;
 
 /// How much may wait for one client.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,37 @@ pub struct Bounds {
     pub messages: usize,
     /// Bytes of frames. A single frame may exceed it.
     pub bytes: usize,
+}
+
+/// Where a client's frames go.
+pub trait Sink: Send + Sync {
+    /// Writes as many of these bytes as it takes at once, and says how many. Never waits.
+    fn try_write(&self, slices: &[IoSlice<'_>]) -> Result<usize, Refused>;
+}
+
+/// Why a sink took nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is full.
+    Full,
+    /// Nobody is there any more. Why the client counts as closed.
+    Lost(ClientClose),
+}
+
+/// What came of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// Something, and more waits.
+    More,
+    /// Everything. The task is woken when its turn comes again.
+    Everything,
+    /// The socket takes no more, so the task has to wait for it. It is woken when the client is
+    /// closed meanwhile.
+    Blocked,
+    /// Nothing will follow: say goodbye.
+    Closed(ClientClose),
+    /// Nobody is there to whom goodbye could be said.
+    Lost(ClientClose),
 }
 
 /// The queue between the hub and one client's socket.
@@ -41,27 +75,21 @@ pub struct Outbox {
 #[derive(Default)]
 struct State {
     /// From the first confirmed subscription until the client leaves.
-    presence: Option<ClientJoined>,
-    waiting: VecDeque<Waiting>,
-    bytes: usize,
+    presence: Option<(ClientJoined, Waiting)>,
+    queue: Queue,
     closed: Option<ClientClose>,
-    reader: Option<Waker>,
+    /// From the beginning of the session until its end, or until it was found broken.
+    sink: Option<Arc<dyn Sink>>,
+    lost: bool,
+    /// Whether the sink was full and has taken nothing since: the task waits for it.
+    blocked: bool,
+    /// Whether it took something after that.
+    unblocked: bool,
+    /// Whether fan-out will write what waits.
+    touched: bool,
+    task: Option<Waker>,
     /// The number of the notification that was pushed last.
     last: Option<u64>,
-}
-
-struct Waiting {
-    frame: Frame,
-    /// A notification's account; an announcement has none.
-    account: Option<Enqueued>,
-}
-
-/// What the transport has to write next.
-pub enum Taken {
-    /// Everything that queued up meanwhile, up to a bound.
-    Batch(Batch),
-    /// Nothing will follow: say goodbye.
-    Closed(ClientClose),
 }
 
 impl Outbox {
@@ -79,40 +107,66 @@ impl Outbox {
     pub(super) fn open(&self) {
         let mut state = self.lock();
         if state.presence.is_none() && state.closed.is_none() {
-            state.presence = Some(ClientJoined::emit(self.transport));
+            let joined = ClientJoined::emit(self.transport);
+            let account = joined.account();
+            state.presence = Some((joined, account));
         }
     }
 
-    /// Puts a notification last, unless a copy of it came already. Says whether it was the first.
-    pub(super) fn push_once(&self, number: u64, frame: impl FnOnce() -> Frame) -> bool {
+    /// Gives what waits a way out, and `head` the place before it.
+    pub fn attach(&self, sink: Arc<dyn Sink>, head: Bytes) {
         let mut state = self.lock();
-        let first = state.last.replace(number) != Some(number);
-        if first {
-            self.enter(state, frame());
-        }
-        first
+        state.queue.push_first(Frame::announcement(head));
+        state.sink = Some(sink);
     }
 
-    /// Puts a frame last. A client that has no room is closed as slow, and what waited for
-    /// it is dropped. Before it listens and after it was closed nothing enters.
+    /// Puts a notification last, unless it came already by another subscription. Says whether it is
+    /// news. `touched` has to write it; the task is not woken.
+    pub(super) fn push_once(
+        self: &Arc<Self>,
+        number: u64,
+        frame: impl FnOnce() -> Frame,
+        enqueued: &mut Enqueued,
+        touched: &mut Touched,
+    ) -> bool {
+        let mut state = self.lock();
+        if state.last.replace(number) == Some(number) {
+            return false;
+        }
+        if !self.enter(&mut state, frame(), enqueued) {
+            wake(state);
+        } else if state.sink.is_some() && !state.blocked && !state.touched {
+            state.touched = true;
+            drop(state);
+            touched.push(Arc::clone(self));
+        }
+        true
+    }
+
+    /// Puts a frame last, and wakes the task. A client that has no room is closed as slow, and what
+    /// waited for it is dropped. Before it listens and after it was closed nothing enters.
     pub fn push(&self, frame: Frame) {
-        self.enter(self.lock(), frame);
+        let mut state = self.lock();
+        self.enter(&mut state, frame, &mut Enqueued::default());
+        wake(state);
     }
 
-    fn enter(&self, mut state: MutexGuard<'_, State>, frame: Frame) {
-        let Some(presence) = state.presence.as_ref().filter(|_| state.closed.is_none()) else {
-            return;
+    /// Says whether there was room.
+    fn enter(&self, state: &mut State, frame: Frame, enqueued: &mut Enqueued) -> bool {
+        let Some((_, account)) = state.presence.as_mut().filter(|_| state.closed.is_none()) else {
+            return true;
         };
-        let account = frame.is_notification().then(|| presence.enqueued());
-        let length = frame.bytes().len();
-        let fits = state.waiting.len() < self.bounds.messages
-            && (state.waiting.is_empty() || state.bytes + length <= self.bounds.bytes);
-        state.bytes += length;
-        state.waiting.push_back(Waiting { frame, account });
-        if !fits {
-            end(&mut state, ClientClose::Slow);
+        if frame.is_notification() {
+            account.enqueue(enqueued);
         }
-        wake(state);
+        let queue = &mut state.queue;
+        let fits = queue.len() < self.bounds.messages
+            && (queue.is_empty() || queue.bytes() + frame.bytes().len() <= self.bounds.bytes);
+        queue.push(frame);
+        if !fits {
+            state.end(ClientClose::Slow);
+        }
+        fits
     }
 
     /// Closes the outbox; the first reason stands. At shutdown the client still gets what
@@ -120,49 +174,78 @@ impl Outbox {
     pub fn close(&self, reason: ClientClose) {
         let mut state = self.lock();
         if state.closed.is_none() {
-            end(&mut state, reason);
+            state.end(reason);
             wake(state);
         }
+    }
+
+    /// Gives the socket back, and what is left of a frame that was begun, which has to follow.
+    /// Everything else that waits is dropped.
+    pub fn detach(&self) -> Rest {
+        let mut state = self.lock();
+        state.sink = None;
+        state.give_up();
+        let frame = state.queue.pop();
+        let counted = u64::from(frame.as_ref().is_some_and(Frame::is_notification));
+        let account = state.presence.as_mut().map(|(_, account)| account.split(counted));
+        Rest { frame, account }
     }
 
     /// The client is gone: drops what still waits, and its presence.
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
         if state.closed.is_none() {
-            end(&mut state, ClientClose::Client);
+            state.end(ClientClose::Client);
         }
-        state.waiting.clear();
+        state.sink = None;
+        state.queue = Queue::default();
         state.presence = None;
     }
 
-    /// Takes what waits, or registers the task to be woken when something does.
-    pub fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Taken> {
+    /// For the client's task: writes what waits, or says what the task has to wait for. One call of
+    /// the system at most.
+    pub fn write(&self, cx: &mut Context<'_>) -> Written {
         let mut state = self.lock();
-        if state.waiting.is_empty() {
-            return match state.closed {
-                Some(reason) => Poll::Ready(Taken::Closed(reason)),
-                None => {
-                    state.wake_later(cx);
-                    Poll::Pending
-                }
-            };
+        let written = match state.closed {
+            Some(reason) if state.lost => Written::Lost(reason),
+            Some(reason) if reason != ClientClose::Shutdown => Written::Closed(reason),
+            closed => match (state.write(&mut Delivered::default()), closed) {
+                (Written::Everything, Some(reason)) => Written::Closed(reason),
+                (written, _) => written,
+            },
+        };
+        if matches!(written, Written::Everything | Written::Blocked) {
+            state.wake_later(cx);
         }
-        let mut remaining = 0;
-        let taken = state.waiting.iter().take(MAX_BATCH).take_while(|waiting| {
-            let room = remaining < MAX_BATCH_BYTES;
-            remaining += if room { waiting.frame.bytes().len() } else { 0 };
-            room
-        });
-        let taken = taken.count();
-        // An idle client keeps no room for messages: usually all of it goes with the batch.
-        let rest = state.waiting.split_off(taken);
-        let frames = std::mem::replace(&mut state.waiting, rest);
-        state.bytes -= remaining;
-        Poll::Ready(Taken::Batch(Batch { frames, remaining, begun: false }))
+        written
     }
 
-    /// For a transport that cannot write what it has taken: ready when nobody will ask for the
-    /// rest of it, because the client was closed for another reason than shutdown.
+    /// For fan-out: the same, unless the task waits for the socket. Says whether more waits that
+    /// is to be written soon.
+    pub(super) fn write_through(&self, delivered: &mut Delivered) -> bool {
+        let mut state = self.lock();
+        state.touched = false;
+        if state.blocked || state.sink.is_none() {
+            return false;
+        }
+        let written = state.write(delivered);
+        state.touched = written == Written::More;
+        match written {
+            Written::More | Written::Everything => {}
+            Written::Blocked | Written::Closed(_) | Written::Lost(_) => wake(state),
+        }
+        written == Written::More
+    }
+
+    /// Fan-out will not write it after all.
+    pub(super) fn leave_to_task(&self) {
+        let mut state = self.lock();
+        state.touched = false;
+        wake(state);
+    }
+
+    /// For a client whose socket cannot be given to it yet: ready when nobody will ask for it any
+    /// more, because the client was closed for another reason than shutdown.
     pub fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<ClientClose> {
         let mut state = self.lock();
         match state.closed {
@@ -177,8 +260,14 @@ impl Outbox {
     /// Whether more than half of either bound waits. Then whoever answers this client's requests
     /// had better not read the next, since its own answers could be what closes it as slow.
     pub fn is_crowded(&self) -> bool {
-        let state = self.lock();
-        state.waiting.len() > self.bounds.messages / 2 || state.bytes > self.bounds.bytes / 2
+        let queue = &self.lock().queue;
+        queue.len() > self.bounds.messages / 2 || queue.bytes() > self.bounds.bytes / 2
+    }
+
+    /// Whether the peer, since this was asked last, took what it could not take before: it is
+    /// there.
+    pub fn was_unblocked(&self) -> bool {
+        std::mem::take(&mut self.lock().unblocked)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -189,89 +278,95 @@ impl Outbox {
 
 impl State {
     fn wake_later(&mut self, cx: &mut Context<'_>) {
-        match &mut self.reader {
-            Some(reader) => reader.clone_from(cx.waker()),
+        match &mut self.task {
+            Some(task) => task.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    fn write(&mut self, delivered: &mut Delivered) -> Written {
+        let Self { sink, queue, presence, .. } = self;
+        let Some(sink) = sink else { return Written::Blocked };
+        // The usual case first: one frame, for which no table of slices is made.
+        let taken = match queue.only() {
+            Some(only) => sink.try_write(&[IoSlice::new(only.bytes())]),
+            None if queue.is_empty() => return Written::Everything,
+            None => {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let filled = queue.slices(&mut slices);
+                sink.try_write(&slices[..filled])
+            }
+        };
+        match taken {
+            Ok(count) => {
+                queue.advance(count, |done| {
+                    if let Some((_, account)) = presence.as_mut().filter(|_| done.is_notification())
+                    {
+                        account.deliver(delivered, done.accepted_ms());
+                    }
+                });
+                self.unblocked |= std::mem::take(&mut self.blocked);
+                if self.queue.is_empty() { Written::Everything } else { Written::More }
+            }
+            Err(Refused::Full) => {
+                self.blocked = true;
+                Written::Blocked
+            }
+            Err(Refused::Lost(reason)) => {
+                self.lost = true;
+                self.end(reason);
+                Written::Lost(reason)
+            }
+        }
+    }
+
+    fn end(&mut self, reason: ClientClose) {
+        let reason = *self.closed.get_or_insert(reason);
+        if let Some((presence, _)) = &self.presence {
+            presence.closing(reason);
+        }
+        if self.lost || reason != ClientClose::Shutdown {
+            self.give_up();
+        }
+    }
+
+    /// Drops what waits, but for a frame that was begun.
+    fn give_up(&mut self) {
+        let kept = self.queue.keep_begun();
+        if let Some((_, account)) = &mut self.presence {
+            *account = account.split(kept);
         }
     }
 }
 
-fn end(state: &mut State, reason: ClientClose) {
-    state.closed = Some(reason);
-    if let Some(presence) = &state.presence {
-        presence.closing(reason);
-    }
-    if reason != ClientClose::Shutdown {
-        state.waiting.clear();
-        state.bytes = 0;
-    }
-}
-
-/// Wakes the reader after the lock is free again.
+/// Wakes the task after the lock is free again.
 fn wake(mut state: MutexGuard<'_, State>) {
-    let reader = state.reader.take();
+    let task = state.task.take();
     drop(state);
-    if let Some(reader) = reader {
-        reader.wake();
+    if let Some(task) = task {
+        task.wake();
     }
 }
 
-/// Frames on their way into the socket, as one buffer. A frame counts as delivered when its
-/// last byte was taken; what is left when the batch is dropped counts as dropped.
-#[derive(Default)]
-pub struct Batch {
-    frames: VecDeque<Waiting>,
-    remaining: usize,
-    /// Whether the first frame has to follow: a part of it was taken, or all else depends on it.
-    begun: bool,
+/// What is left of the frame that was on its way when a session ended. Dropped before
+/// [`Rest::written`], a notification counts as dropped.
+#[must_use = "a frame that was begun has to follow"]
+pub struct Rest {
+    frame: Option<Frame>,
+    account: Option<Waiting>,
 }
 
-impl Batch {
-    /// One frame alone, which must not be given up: without the head of an answer the peer could
-    /// not read whatever comes after it.
-    pub fn of(frame: Frame) -> Self {
-        let remaining = frame.bytes().len();
-        Self { frames: [Waiting { frame, account: None }].into(), remaining, begun: true }
+impl Rest {
+    /// The bytes that have to follow.
+    pub fn bytes(&self) -> &[u8] {
+        self.frame.as_ref().map_or(&[], |frame| frame.bytes())
     }
 
-    /// Drops every frame of which nothing was taken, but for that of [`Batch::of`]. What is left of
-    /// one that was begun has to follow, or the peer could not read whatever comes after it.
-    pub fn keep_begun(&mut self) {
-        self.frames.truncate(usize::from(self.begun));
-        self.remaining = self.frames.front().map_or(0, |front| front.frame.bytes().len());
-    }
-}
-
-impl Buf for Batch {
-    fn remaining(&self) -> usize {
-        self.remaining
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.frames.front().map_or(&[], |front| front.frame.bytes())
-    }
-
-    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let filled = self.frames.iter().zip(slices);
-        filled.map(|(waiting, slice)| *slice = IoSlice::new(waiting.frame.bytes())).count()
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        assert!(count <= self.remaining, "cannot advance past the end of a batch");
-        self.remaining -= count;
-        while let Some(mut front) = self.frames.pop_front() {
-            let length = front.frame.bytes().len();
-            if count < length {
-                self.begun |= count > 0;
-                front.frame.advance(count);
-                self.frames.push_front(front);
-                return;
-            }
-            count -= length;
-            self.begun = false;
-            if let Some(account) = front.account {
-                account.delivered(front.frame.accepted_ms());
-            }
+    /// The socket took them.
+    pub fn written(mut self) {
+        let notification = self.frame.as_ref().filter(|frame| frame.is_notification());
+        if let (Some(frame), Some(account)) = (notification, &mut self.account) {
+            account.deliver(&mut Delivered::default(), frame.accepted_ms());
         }
     }
 }

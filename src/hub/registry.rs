@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Refusal;
 use super::outbox::Outbox;
-use crate::model::Subscription;
+use crate::model::{ChannelName, Subscription};
 
 /// A client of this server, by the order of arrival.
 pub(super) type ClientId = u64;
@@ -88,13 +88,13 @@ impl Registry {
         hearers.into_values().collect()
     }
 
-    /// Those who hear `came_by`; `None` when nobody does.
-    pub(super) fn audience(
-        &self,
-        came_by: &Subscription,
-    ) -> Option<impl Iterator<Item = &Arc<Outbox>>> {
-        let topic = self.topics.get(came_by).filter(|topic| !topic.hearers.is_empty())?;
-        Some(topic.hearers.values())
+    /// Those who hear the channel, once for each subscription they hear it by.
+    pub(super) fn audience(&self, channel: &ChannelName) -> impl Iterator<Item = &Arc<Outbox>> {
+        // Without prefixes there is one name to look for, and no text to be made of the others.
+        let most = if self.prefixes == 0 { 1 } else { usize::MAX };
+        let topics = Subscription::covering(channel).take(most);
+        let topics = topics.filter_map(|subscription| self.topics.get(&subscription));
+        topics.flat_map(|topic| topic.hearers.values())
     }
 
     /// Whether this client hears it: confirmed, and not refused since.
@@ -143,9 +143,10 @@ mod tests {
         let mut registry = Registry::default();
         let wanted = all(&["a"]);
         registry.want(&wanted, 9).unwrap();
-        assert!(registry.audience(&wanted[0]).is_none() && !registry.hears(1, &wanted[0]));
+        let channel = ChannelName::parse("a").unwrap();
+        assert!(registry.audience(&channel).next().is_none() && !registry.hears(1, &wanted[0]));
         registry.hear(1, &outbox(), &wanted);
-        assert_eq!(registry.audience(&wanted[0]).unwrap().count(), 1);
+        assert_eq!(registry.audience(&channel).count(), 1);
         assert!(registry.hears(1, &wanted[0]) && !registry.hears(2, &wanted[0]));
     }
 }

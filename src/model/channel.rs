@@ -58,6 +58,14 @@ impl Subscription {
         }
     }
 
+    /// Every subscription that matches `channel`: its name first, then its prefixes.
+    #[cfg(feature = "bridge")]
+    pub fn covering(channel: &ChannelName) -> impl Iterator<Item = Self> + '_ {
+        let dots = channel.0.match_indices('.');
+        let prefixes = dots.map(|(at, _)| Self::Prefix(channel.0[..=at].to_owned()));
+        std::iter::once(Self::Exact(channel.clone())).chain(prefixes)
+    }
+
     /// Whether a notification on `channel` is meant for this subscription. `a.*` matches
     /// `a.b` and `a.b.c`, not `a`.
     pub fn matches(&self, channel: &ChannelName) -> bool {

@@ -153,10 +153,15 @@ impl Buckets {
 
 impl HistogramFn for Buckets {
     fn record(&self, value: f64) {
+        self.record_many(value, 1);
+    }
+
+    fn record_many(&self, value: f64, count: usize) {
         let place = self.bounds.iter().position(|bound| value <= *bound);
+        let place = place.unwrap_or(self.bounds.len());
         let stripe = &self.stripes[STRIPE.with(|stripe| *stripe)];
-        stripe.counts[place.unwrap_or(self.bounds.len())].fetch_add(1, Ordering::Relaxed);
-        let add = |sum: u64| Some((f64::from_bits(sum) + value).to_bits());
+        stripe.counts[place].fetch_add(count as u64, Ordering::Relaxed);
+        let add = |sum: u64| Some((f64::from_bits(sum) + value * count as f64).to_bits());
         // Always Ok: the closure never declines.
         let _ = stripe.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
@@ -169,13 +174,14 @@ mod tests {
     #[test]
     fn an_observation_counts_in_its_bucket_and_in_all_above() {
         let buckets = Buckets::new(&[0.5, 2.5]);
-        for value in [0.1, 0.5, 2.0, 9.0] {
+        for value in [0.1, 0.5, 9.0] {
             buckets.record(value);
         }
+        buckets.record_many(2.0, 2);
         let mut page = String::new();
         buckets.render("n", "a=\"b\"", &mut page).unwrap();
-        let expected = "n_bucket{a=\"b\",le=\"0.5\"} 2\nn_bucket{a=\"b\",le=\"2.5\"} 3\n\
-                        n_bucket{a=\"b\",le=\"+Inf\"} 4\nn_sum{a=\"b\"} 11.6\nn_count{a=\"b\"} 4\n";
+        let expected = "n_bucket{a=\"b\",le=\"0.5\"} 2\nn_bucket{a=\"b\",le=\"2.5\"} 4\n\
+                        n_bucket{a=\"b\",le=\"+Inf\"} 5\nn_sum{a=\"b\"} 13.6\nn_count{a=\"b\"} 5\n";
         assert_eq!(page, expected);
     }
 

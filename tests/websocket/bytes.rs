@@ -32,7 +32,17 @@ impl Frame {
 impl Peer {
     /// Sends a handshake with these headers and reads the answer's head.
     pub async fn open(house: &House, path: &str, headers: &[(&str, &str)]) -> Peer {
-        let mut request = format!("GET {path} HTTP/1.1\r\n");
+        Peer::speaking("HTTP/1.1", house, path, headers).await
+    }
+
+    /// The same in a version of HTTP.
+    pub async fn speaking(
+        version: &str,
+        house: &House,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Peer {
+        let mut request = format!("GET {path} {version}\r\n");
         if !headers.iter().any(|(name, _)| *name == "host") {
             request += &format!("host: {}\r\n", house.public.address());
         }
@@ -63,6 +73,11 @@ impl Peer {
         let peer = Peer::open(house, &format!("/v1/ws{query}"), &opening).await;
         assert!(peer.head.starts_with("http/1.1 101 "), "{}", peer.head);
         peer
+    }
+
+    /// Goes without having read everything, so that the kernel resets the connection.
+    pub fn reset(self) {
+        self.stream.into_inner().set_zero_linger().unwrap();
     }
 
     /// Sends bytes. That the server has closed meanwhile shows in what it said.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_websockets::{CloseCode, Message};
 
+use super::bytes::Peer;
 use super::client::Client;
 use super::support::house::{House, heard};
 use super::support::laws::broken_laws;
@@ -35,6 +36,16 @@ async fn a_client_that_just_goes_has_left() {
     drop(Client::hearing(&house, &["door"]).await);
     closed(&house, "client", 1).await;
     assert_eq!(ws(&house, "trunkline_clients_connected").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_client_that_resets_its_connection_has_left_by_either_transport() {
+    let house = House::start().await;
+    Peer::websocket(&house, "?channel=door").await.reset();
+    closed(&house, "client", 1).await;
+    Peer::open(&house, "/v1/stream?channel=door", &[]).await.reset();
+    let streams = house.server.metric("trunkline_clients_closed_total").await;
+    streams.label("transport", "sse").label("reason", "client").reaches(1.0).await;
 }
 
 #[tokio::test]

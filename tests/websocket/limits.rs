@@ -3,6 +3,7 @@
 use hyper::Method;
 use serde_json::{Value, json};
 
+use super::bytes::Peer;
 use super::client::{Client, problem};
 use super::closed;
 use super::support::house::{House, problem as answered};
@@ -89,6 +90,13 @@ async fn a_handshake_with_a_fault_is_refused_with_a_problem() {
 }
 
 #[tokio::test]
+async fn a_client_of_http_1_0_is_told_what_a_websocket_needs() {
+    let house = House::start().await;
+    let head = Peer::speaking("HTTP/1.0", &house, "/v1/ws?channel=door", &OPENING).await.head;
+    assert!(head.starts_with("http/1.0 426 "), "{head}");
+}
+
+#[tokio::test]
 async fn a_page_of_our_own_and_of_an_allowed_origin_may_open_one() {
     let house =
         House::with(|server| server.env("TRUNKLINE_ALLOWED_ORIGINS", "https://app.example")).await;
@@ -97,7 +105,7 @@ async fn a_page_of_our_own_and_of_an_allowed_origin_may_open_one() {
         let mut headers = OPENING.to_vec();
         headers.push(("origin", origin));
         // The answer has no end, since the socket goes on: its head is all that is looked at.
-        let head = super::bytes::Peer::open(&house, "/v1/ws", &headers).await.head;
+        let head = Peer::open(&house, "/v1/ws", &headers).await.head;
         assert!(head.starts_with("http/1.1 101 "), "{head}");
         assert!(
             head.contains("\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"),

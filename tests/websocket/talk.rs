@@ -93,10 +93,8 @@ async fn a_notification_is_heard_in_order_and_once_however_often_subscriptions_c
         for number in 0..400 {
             house.notify("a.b.c", json!(number)).await;
         }
-        // Whoever is changing may miss one.
-        loop {
-            house.notify("a.b.c", json!("end")).await;
-        }
+        house.notify("a.b.c", json!("end")).await;
+        std::future::pending::<()>().await;
     };
     let heard = async {
         tokio::join!(
@@ -107,15 +105,12 @@ async fn a_notification_is_heard_in_order_and_once_however_often_subscriptions_c
     };
     let (prefix, name, changed) = tokio::select! {
         heard = heard => heard,
-        () = publishing => unreachable!("it goes on for ever"),
+        () = publishing => unreachable!("it never ends"),
     };
     let expected: Vec<i64> = (0..400).collect();
     assert_eq!(steady.heard_until_end().await, expected);
-    for (all, rounds) in [&prefix, &name] {
-        assert_eq!(*all, expected, "one of its subscriptions stayed, over {rounds} changes");
-    }
-    assert!(changed.0.is_sorted_by(|one, next| one < next), "{:?}", changed.0);
-    for (_, rounds) in [prefix, name, changed] {
+    for (all, rounds) in [prefix, name, changed] {
+        assert_eq!(all, expected, "it heard the channel all the time, over {rounds} changes");
         assert!(rounds > 20, "{rounds} changes are few");
     }
 }

@@ -26,7 +26,7 @@ use crate::flow::chains::{Chains, ChainsError, Stored};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::{Listen, Upstream};
 use crate::flow::notify::Notify;
-use crate::hub::{Bounds, Encoded, Hub, Limits};
+use crate::hub::{Bounds, Encoded, Hub, Limits, Touched};
 use crate::model::{ChannelName, Component, Fault, Notification, Subscription};
 use crate::queue::{Keys, Producer, QueueOptions, Thresholds};
 
@@ -127,8 +127,9 @@ impl House {
     fn publish(&self, name: &str, data: &str) {
         let channel = ChannelName::parse(name).unwrap();
         let notification = Notification::from_wire(&channel, data.as_bytes()).unwrap();
-        let came_by = Subscription::Exact(channel.clone());
-        self.hub.dispatch(&came_by, &mut Encoded::new(&notification));
+        let mut touched = Touched::default();
+        self.hub.dispatch(&channel, &mut Encoded::new(&notification), &mut touched);
+        while touched.write(1) {}
     }
 
     async fn peer(&self) -> Peer {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::message::{self, Command};
 use super::socket::{self, Socket};
 use crate::flow::listen::{Listen, Verdicts};
 use crate::http::{session, subscribe};
-use crate::hub::{Client, Frame, Taken, ws_message};
+use crate::hub::{Client, Frame, Written, ws_message};
 use crate::model::{ClientClose, Problem, Subscription};
 
 /// What goes on with a socket after the handshake.
@@ -50,7 +51,9 @@ impl Session {
     /// Talks until either side ends it.
     pub(in crate::http) async fn run(self, stream: TcpStream, head: Bytes, early: Bytes) {
         let Self { client, listen, heartbeat, named, unheard } = self;
-        let socket = Socket::new(stream, head, &early);
+        let stream = Arc::new(stream);
+        client.outbox().attach(stream.clone(), head);
+        let socket = Socket::new(stream, &early);
         drop(early);
         let heartbeat = session::heartbeat(heartbeat);
         client.hear(&[]);
@@ -59,13 +62,13 @@ impl Session {
             talk.ask(named, unheard);
         }
         let end = poll_fn(|cx| talk.poll(cx)).await;
-        let Talk { client, mut socket, .. } = talk;
+        let Talk { client, socket, .. } = talk;
         client.outbox().close(end.reason);
         // It counts as closed from here on, and what waits for it as dropped.
-        socket.drop_waiting();
+        let rest = client.outbox().detach();
         drop(client);
         if let Some(last) = end.last {
-            session::bounded(socket.farewell(last)).await;
+            session::bounded(socket.farewell(rest, last)).await;
         }
     }
 }
@@ -134,22 +137,26 @@ impl Talk {
         loop {
             // So does one for whom always more comes.
             ready!(coop::poll_proceed(cx)).made_progress();
-            match self.socket.poll_write(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(End::lost(ClientClose::Error)),
-                Poll::Pending => return self.client.outbox().poll_cut(cx).map(End::ours),
-            }
-            match ready!(self.client.outbox().poll_take(cx)) {
-                Taken::Batch(batch) => self.socket.begin(batch),
-                Taken::Closed(reason) => return Poll::Ready(End::ours(reason)),
+            match self.client.outbox().write(cx) {
+                Written::More => {}
+                Written::Everything => return Poll::Pending,
+                Written::Blocked => {
+                    if let Err(error) = ready!(self.socket.poll_write_ready(cx)) {
+                        return Poll::Ready(End::lost(session::lost(&error)));
+                    }
+                }
+                Written::Closed(reason) => return Poll::Ready(End::ours(reason)),
+                Written::Lost(reason) => return Poll::Ready(End::lost(reason)),
             }
         }
     }
 
     /// Asks for a sign of life. False when the last question had none for an answer.
     fn beat(&mut self) -> bool {
-        // Whoever is not read from cannot be heard.
-        let there = self.socket.was_alive() || !self.listens();
+        // A peer that takes what it could not take before is there, and whoever is not read from
+        // cannot be heard.
+        let took = self.client.outbox().was_unblocked();
+        let there = self.socket.was_alive() || took || !self.listens();
         self.push(Bytes::from_static(socket::PING));
         there
     }
@@ -252,6 +259,7 @@ impl End {
             }
             Error::Protocol(_) | Error::Utf8(_) => (ClientClose::Error, 1002),
             Error::Capacity(_) => (ClientClose::TooLarge, 1009),
+            Error::Io(error) => return Self::lost(session::lost(error)),
             _ => return Self::lost(ClientClose::Error),
         };
         Self { reason, last: Some(socket::close(Some(code), &error.to_string())) }

@@ -5,6 +5,7 @@
 //! and to a close) we write with the rest, in order.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,8 +13,8 @@ use tokio::net::TcpStream;
 use tungstenite::protocol::{Role, WebSocketConfig, WebSocketContext};
 use tungstenite::{Error, Message};
 
-use crate::http::session::{Writer, poll_left};
-use crate::hub::Batch;
+use crate::http::session::{self, poll_left};
+use crate::hub::Rest;
 
 /// What a client may send in one message: 128 of the longest channels, and some room.
 pub(super) const MAX_MESSAGE: usize = 32 * 1024;
@@ -23,17 +24,16 @@ const READ_BUFFER: usize = 512;
 /// The longest content of a control frame.
 const MAX_CONTROL: usize = 125;
 
-/// A socket, what was read of it and not yet understood, and what of it is being written.
+/// A socket, and what was read of it and not yet understood.
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     reader: WebSocketContext,
-    writer: Writer,
     alive: bool,
 }
 
 impl Socket {
-    /// `head` is the answer that begins it, `early` what came after the request.
-    pub(super) fn new(stream: TcpStream, head: Bytes, early: &[u8]) -> Self {
+    /// `early` is what came after the request that begins it.
+    pub(super) fn new(stream: Arc<TcpStream>, early: &[u8]) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -41,7 +41,7 @@ impl Socket {
             .max_frame_size(Some(MAX_MESSAGE));
         let reader =
             WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
-        Self { stream, reader, writer: Writer::new(head), alive: true }
+        Self { stream, reader, alive: true }
     }
 
     /// The next message of the client, put together and checked as RFC 6455 says.
@@ -57,33 +57,22 @@ impl Socket {
         }
     }
 
-    /// Puts the next batch in place. The one before must have been written.
-    pub(super) fn begin(&mut self, batch: Batch) {
-        self.writer.begin(batch);
+    /// Ready when the socket may take more.
+    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(cx)
     }
 
-    /// Writes what is left of the batch.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.poll_write(&self.stream, cx)
-    }
-
-    /// Whether the peer gave a sign of life since this was asked last.
+    /// Whether the peer said anything since this was asked last.
     pub(super) fn was_alive(&mut self) -> bool {
-        // A peer that takes what it could not take before is there.
-        std::mem::take(&mut self.alive) | self.writer.was_unblocked()
-    }
-
-    /// Gives up every notification that is not on its way already.
-    pub(super) fn drop_waiting(&mut self) {
-        self.writer.drop_waiting();
+        std::mem::take(&mut self.alive)
     }
 
     /// Writes what is left and then `last`, says that this is all, and waits until the peer has
     /// closed as well: a socket closed before that may take the last words with it.
-    pub(super) async fn farewell(self, last: Bytes) -> io::Result<()> {
-        let Self { mut stream, reader, writer, .. } = self;
+    pub(super) async fn farewell(self, rest: Rest, last: Bytes) -> io::Result<()> {
+        let Self { stream, reader, .. } = self;
         drop(reader);
-        writer.farewell(&mut stream, &last).await?;
+        session::farewell(&stream, rest, &last).await?;
         std::future::poll_fn(|cx| poll_left(&stream, cx)).await;
         Ok(())
     }

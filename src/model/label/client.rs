@@ -36,7 +36,7 @@ labels! {
 
     /// Why a client was closed.
     ClientClose as "reason" {
-        /// It left.
+        /// It left, be it by a reset of its connection.
         Client = "client",
         /// It did not keep up.
         Slow = "slow",
@@ -48,7 +48,7 @@ labels! {
         TooLarge = "too_large",
         /// This process is ending.
         Shutdown = "shutdown",
-        /// Its socket failed, or it broke the protocol.
+        /// Its socket failed otherwise, or it broke the protocol.
         Error = "error",
     };
 

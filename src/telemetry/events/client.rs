@@ -44,14 +44,9 @@ impl ClientJoined {
         self.0.reason.store(Label::index(reason), Ordering::Relaxed);
     }
 
-    /// Counts a notification as waiting for this client. The answer travels with it through the
-    /// client's queue; one that finds no place there is dropped and so counts as dropped.
-    #[inline]
-    pub fn enqueued(&self) -> Enqueued {
-        let transport = self.0.transport;
-        CLIENT_ENQUEUED.at(transport).increment(1);
-        CLIENT_WAITING.at(transport).increment(1.0);
-        Enqueued { client: self.0.clone(), delivered: false }
+    /// An account of what waits for this client: nothing yet.
+    pub fn account(&self) -> Waiting {
+        Waiting { client: self.0.clone(), count: 0 }
     }
 }
 
@@ -79,37 +74,105 @@ impl Drop for ClientJoined {
     }
 }
 
-/// A notification in a client's queue. Dropped before [`Enqueued::delivered`], it counts as
-/// dropped, for the reason the client was closed.
-#[must_use = "the notification counts as dropped when this is dropped"]
-pub struct Enqueued {
+/// How many notifications wait for one client. Dropped, those it still holds count as dropped, for
+/// the reason the client was closed.
+#[must_use = "the notifications count as dropped when this is dropped"]
+pub struct Waiting {
     client: Arc<Presence>,
-    delivered: bool,
+    count: u64,
 }
 
-impl Enqueued {
-    /// The notification was written to the client's socket. `accepted_ms` is when Trunkline
-    /// accepted it, in Unix milliseconds; a foreign one has no such time and no latency.
+impl Waiting {
+    /// One more waits.
     #[inline]
-    pub fn delivered(mut self, accepted_ms: Option<u64>) {
-        self.delivered = true;
-        let transport = self.client.transport;
-        DELIVERIES.at(transport).increment(1);
-        if let Some(accepted_ms) = accepted_ms {
-            let latency = super::unix_seconds() - accepted_ms as f64 / 1_000.0;
-            // Accepted on a host whose clock is ahead of ours: the lag metric tells of the skew.
-            DELIVERY_LATENCY.at(transport).record(latency.max(0.0));
+    pub fn enqueue(&mut self, enqueued: &mut Enqueued) {
+        self.count += 1;
+        enqueued.0[Label::index(self.client.transport)] += 1;
+    }
+
+    /// One less waits: the client's socket has it. `accepted_ms` is when Trunkline accepted it, in
+    /// Unix milliseconds; a foreign one has no such time and no latency.
+    #[inline]
+    pub fn deliver(&mut self, delivered: &mut Delivered, accepted_ms: Option<u64>) {
+        debug_assert!(self.count > 0, "only what was enqueued is delivered");
+        self.count -= 1;
+        delivered.add(self.client.transport, accepted_ms);
+    }
+
+    /// Hands so many of them to an account of their own.
+    pub fn split(&mut self, count: u64) -> Self {
+        debug_assert!(self.count >= count, "only what waits can go elsewhere");
+        self.count -= count;
+        Self { client: self.client.clone(), count }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            let transport = self.client.transport;
+            CLIENT_WAITING.at(transport).decrement(self.count as f64);
+            CLIENT_DROPPED.at((transport, self.client.reason())).increment(self.count);
         }
     }
 }
 
+/// Notifications that entered clients' queues, for each transport. They are counted together when
+/// this is dropped: one notification has a thousand clients.
+#[derive(Default)]
+#[must_use = "the notifications count as enqueued when this is dropped"]
+pub struct Enqueued([u64; Transport::ALL.len()]);
+
 impl Drop for Enqueued {
-    #[inline]
     fn drop(&mut self) {
-        let transport = self.client.transport;
-        CLIENT_WAITING.at(transport).decrement(1.0);
-        if !self.delivered {
-            CLIENT_DROPPED.at((transport, self.client.reason())).increment(1);
+        for (transport, count) in Transport::ALL.iter().zip(self.0).filter(|(_, count)| *count > 0)
+        {
+            CLIENT_ENQUEUED.at(*transport).increment(count);
+            CLIENT_WAITING.at(*transport).increment(count as f64);
+        }
+    }
+}
+
+/// Notifications that clients' sockets took, for each transport. They are counted together when
+/// this is dropped, which has to be within a fraction of a millisecond: that is when their latency
+/// ends, and the time they were accepted at is in whole ones.
+#[derive(Default)]
+#[must_use = "the notifications count as delivered when this is dropped"]
+pub struct Delivered {
+    counts: [u64; Transport::ALL.len()],
+    /// How many were accepted at the same time; few times are among them.
+    accepted: Vec<(Transport, u64, usize)>,
+}
+
+impl Delivered {
+    #[inline]
+    fn add(&mut self, transport: Transport, accepted_ms: Option<u64>) {
+        self.counts[Label::index(transport)] += 1;
+        let Some(accepted_ms) = accepted_ms else { return };
+        let same = |it: &&mut (Transport, u64, usize)| (it.0, it.1) == (transport, accepted_ms);
+        match self.accepted.iter_mut().rev().find(same) {
+            Some((_, _, count)) => *count += 1,
+            None => self.accepted.push((transport, accepted_ms, 1)),
+        }
+    }
+}
+
+impl Drop for Delivered {
+    fn drop(&mut self) {
+        for (transport, count) in
+            Transport::ALL.iter().zip(self.counts).filter(|(_, count)| *count > 0)
+        {
+            DELIVERIES.at(*transport).increment(count);
+            CLIENT_WAITING.at(*transport).decrement(count as f64);
+        }
+        if self.accepted.is_empty() {
+            return;
+        }
+        let now = super::unix_seconds();
+        for (transport, accepted_ms, count) in self.accepted.drain(..) {
+            let latency = now - accepted_ms as f64 / 1_000.0;
+            // Accepted on a host whose clock is ahead of ours: the lag metric tells of the skew.
+            DELIVERY_LATENCY.at(transport).record_many(latency.max(0.0), count);
         }
     }
 }
