@@ -29,7 +29,12 @@ pub(crate) fn dashboard() -> Dashboard {
         title: "Trunkline / Fleet connections",
         description: "Does every process hold exactly the Redis connections it should, and do they carry?",
         one_process: false,
-        rows: vec![("Verdict", verdict()), ("State", states()), ("Churn", churn())],
+        rows: vec![
+            ("Verdict", verdict()),
+            ("State", states()),
+            ("Audit", audit()),
+            ("Churn", churn()),
+        ],
     }
 }
 
@@ -109,6 +114,31 @@ fn states() -> Vec<Panel> {
             .thresholds(&[(None, GREEN), (Some(8.0), ORANGE), (Some(16.0), RED)])
             .by_process()
             .query(format!("max by (job, instance, role) ({excess})"), "{{instance}} {{role}}"),
+    ]
+}
+
+/// A number that was outdated is NaN, and the comparisons take it out.
+fn audit() -> Vec<Panel> {
+    let age = |name: &str| format!("(time() - {}) >= 0", of(name, ""));
+    let by_process = |series: String| sum("job, instance", &format!("({series} >= 0)"));
+    vec![
+        Panel::lines("Three sides", "Connections of each process as its guards, the kernel and Redis count them. Good: three lines on each other. The kernel alone above is a failed handshake left open; Redis above the guards, for longer than it takes to notice a dead peer, is a socket below them.")
+            .sized(12, 8)
+            .by_process()
+            .query(by_process(of_role(REDIS_CONNECTIONS_OPEN.name(), "")), "{{instance}} guards")
+            .query(by_process(of(REDIS_SOCKETS_OPEN.name(), "")), "{{instance}} kernel")
+            .query(by_process(of_role(REDIS_SERVER_CONNECTIONS.name(), "")), "{{instance}} redis"),
+        Panel::lines("Owners of the fleet's connections", "Connections that Redis lists under the fleet's names, by whether their process gives signs of life. Good: no dead ones.")
+            .sized(12, 8)
+            .query(format!("max by (role, owner) ({} >= 0)", of_role(REDIS_FLEET_CONNECTIONS.name(), "")), "{{role}} {{owner}}"),
+        Panel::lines("Clients of Redis", "Clients that Redis has, whoever they are, and how many it would take. Good: far apart.")
+            .query(format!("max({})", of(REDIS_SERVER_CLIENTS.name(), "")), "clients")
+            .query(format!("max({})", of(REDIS_SERVER_MAXCLIENTS.name(), "")), "maxclients"),
+        Panel::lines("Age of the last audit", "Seconds since a process compared its connections with what Redis lists, the oldest by job, and since one counted the fleet's. Good: below two audit intervals, 60 s by default.")
+            .unit("s")
+            .sized(16, 8)
+            .query(format!("max by (job) ({})", age(REDIS_AUDIT_LAST_SUCCESS_TIMESTAMP.name())), "{{job}}")
+            .query(format!("min({})", age(REDIS_FLEET_AUDIT_TIMESTAMP.name())), "fleet"),
     ]
 }
 
