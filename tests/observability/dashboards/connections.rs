@@ -99,14 +99,15 @@ fn states() -> Vec<Panel> {
             .query(format!("sum by (job, instance, role, state) (({not_ready} == 1) * on (job, instance, role) group_left () {age})"), ""),
         Panel::lines("Not ready for", "How long each connection has not been ready, in its present state. Good: 0 everywhere; a saw tooth is a connection that retries.")
             .alert("TrunklineRedisConnectionDown")
-            .sized(12, 8)
+            .sized(12, 9)
             .unit("s")
             .by_process()
             .query(format!("max by (job, instance, role) ({age} * on (job, instance, role) (1 - {}))", state(ConnectionState::Ready)), "{{instance}} {{role}}"),
         Panel::lines("Sockets beyond the budget", "Sockets above the expected number, by process. Good: 0; a plateau above 0 is a leak. At 16 the role stops dialling.")
             .alert("TrunklineConnectionLeak")
-            .sized(12, 8)
+            .sized(12, 9)
             .thresholds(&[(None, GREEN), (Some(8.0), ORANGE), (Some(16.0), RED)])
+            .at_least(18.0)
             .by_process()
             .query(format!("max by (job, instance, role) ({excess})"), "{{instance}} {{role}}"),
     ]
@@ -134,6 +135,7 @@ fn churn() -> Vec<Panel> {
             .empty("No socket was closed."),
         Panel::stacked("Transitions", "Changes of state, by edge. Good: none; ready → backoff is a loss.")
             .alert("TrunklineRedisConnectionFlapping")
+            .decimals(0)
             .colours(&[("ready → backoff", RED), ("handshaking → ready", GREEN)])
             .query(busy(&sum("from, to", &increase(&of_role(REDIS_CONNECTION_TRANSITIONS.name(), "")))), "{{from}} → {{to}}")
             .empty("No state has changed."),
@@ -148,10 +150,12 @@ fn churn() -> Vec<Panel> {
         Panel::lines("Refused by the budget", "Connections refused because the role has one already, or because too many sockets were abandoned. Good: 0, always.")
             .alert("TrunklineConnectionLeak")
             .thresholds(&[(None, GREEN), (Some(1.0), RED)])
+            .at_least(2.0)
+            .decimals(0)
             .query(sum("role", &increase(&of_role(REDIS_BUDGET_REFUSALS.name(), ""))), "{{role}}"),
         Panel::lines("Traffic with Redis", "Bytes read and written per second. Good: follows the load; a ready connection at 0 for minutes is silent, because heartbeats and probes never stop.")
             .unit("Bps")
-            .sized(16, 8)
+            .sized(16, 9)
             .query(by("role", REDIS_READ_BYTES.name()), "{{role}} read")
             .query(by("role", REDIS_WRITTEN_BYTES.name()), "{{role}} written"),
     ]

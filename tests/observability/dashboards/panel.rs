@@ -12,6 +12,7 @@ pub(crate) const YELLOW: &str = "yellow";
 pub(crate) const ORANGE: &str = "orange";
 pub(crate) const RED: &str = "red";
 pub(crate) const BLUE: &str = "blue";
+pub(crate) const PURPLE: &str = "purple";
 pub(crate) const GREY: &str = "text";
 
 /// One panel, before it has a place.
@@ -35,7 +36,7 @@ impl Panel {
             title,
             description: good.to_owned(),
             alert: None,
-            size: (8, 8),
+            size: (8, 9),
             defaults: json!({ "unit": "short", "custom": {}, "mappings": [], "thresholds": steps(&[(None, GREEN)]) }),
             options,
             targets: vec![],
@@ -48,10 +49,18 @@ impl Panel {
     pub(crate) fn stat(title: &'static str, good: &str) -> Self {
         let reduce = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
         let options = json!({
-            "reduceOptions": reduce, "colorMode": "background", "graphMode": "area",
+            "reduceOptions": reduce, "colorMode": "background", "graphMode": "none",
             "justifyMode": "auto", "orientation": "auto", "textMode": "auto", "wideLayout": true,
         });
         Self::new("stat", title, good, options).sized(4, 5)
+    }
+
+    /// A number with its last hour behind it, for what follows the load.
+    pub(crate) fn trend(title: &'static str, good: &str) -> Self {
+        let mut panel = Self::stat(title, good).thresholds(&[(None, BLUE)]);
+        panel.options["colorMode"] = json!("value");
+        panel.options["graphMode"] = json!("area");
+        panel
     }
 
     /// Lines over time.
@@ -186,7 +195,20 @@ impl Panel {
     /// What the value is called stands there instead of the value.
     pub(crate) fn names_only(mut self) -> Self {
         self.options["textMode"] = json!("name");
-        self.options["graphMode"] = json!("none");
+        self
+    }
+
+    /// The axis shows at least this much, so that zeros do not fill the panel with noise and
+    /// thresholds stay in sight.
+    pub(crate) fn at_least(mut self, top: f64) -> Self {
+        self.defaults["custom"]["axisSoftMax"] = json!(top);
+        self
+    }
+
+    /// Large and small values in one picture: logarithmic, and linear below 1.
+    pub(crate) fn wide_scale(mut self) -> Self {
+        self.defaults["custom"]["scaleDistribution"] =
+            json!({ "type": "symlog", "log": 10, "linearThreshold": 1 });
         self
     }
 
