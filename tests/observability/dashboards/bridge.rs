@@ -76,8 +76,7 @@ fn objective() -> Vec<Panel> {
             .thresholds(&[(None, RED), (Some(0.95), ORANGE), (Some(0.99), GREEN)])
             .empty("Nothing delivered.")
             .query(in_time(), "in time"),
-        Panel::stat("Clients", "Clients that listen now, by transport. Good: what is usual at this hour.")
-            .thresholds(&[(None, BLUE)])
+        Panel::number("Clients", "Clients that listen now, by transport. Good: what is usual at this hour.")
             .query(sum("transport", &of(CLIENTS_CONNECTED.name(), "")), "{{transport}}"),
     ]
 }
@@ -93,7 +92,7 @@ fn flow() -> Vec<Panel> {
     let received = sum("", &rate(&of(SUBSCRIBER_RECEIVED.name(), &is(MessageKind::Event))));
     let delivered = sum("", &rate(&of(DELIVERIES.name(), "")));
     let step = |title, good: &str, query: &str| {
-        Panel::trend(title, good).unit("ops").query(query, "per second")
+        Panel::number(title, good).unit("ops").query(query, "per second")
     };
     vec![
         step("1 Accepted", "Events whose job is in Redis. Good: follows the callers.", &accepted)
@@ -106,7 +105,7 @@ fn flow() -> Vec<Panel> {
             .alert("TrunklineSubscriberSilent"),
         step("5 Delivered", "Notifications written to clients' sockets. Good: follows what is received, times the listeners.", &delivered)
             .alert("TrunklineMessagesDropped"),
-        Panel::trend("Seen before", "Events that made no second job because their source and id were seen. Good: near 0; more means that callers repeat themselves.")
+        Panel::number("Seen before", "Events that made no second job because their source and id were seen. Good: near 0; more means that callers repeat themselves.")
             .unit("ops")
             .query(sum("", &rate(&of(EVENTS_DUPLICATE.name(), ""))), "per second"),
         Panel::lines("From event to client", "The five steps in one picture. Good: lines that move together. A line that falls while the one before it does not is where things are lost or wait.")

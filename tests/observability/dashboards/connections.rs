@@ -39,9 +39,8 @@ fn verdict() -> Vec<Panel> {
     let difference =
         |a: &str, b: &str| format!("sum(clamp_min({a} - on (job, instance, role) {b}, 0))");
     vec![
-        Panel::stat("Connections", "Sockets the fleet holds beside those its budget calls for. Good: the same number twice.")
+        Panel::number("Connections", "Sockets the fleet holds beside those its budget calls for. Good: the same number twice.")
             .alert("TrunklineConnectionLeak")
-            .thresholds(&[(None, BLUE)])
             .query(format!("sum({open})"), "open")
             .query(format!("sum({expected})"), "expected"),
         Panel::stat("Too many", "Sockets above the budget of their process; a surplus here does not make up for a lack elsewhere. Good: 0, and 1 only while a socket is replaced.")

@@ -45,7 +45,7 @@ impl Panel {
         }
     }
 
-    /// One number, or one per series.
+    /// One number, or one per series, on the colour of its verdict.
     pub(crate) fn stat(title: &'static str, good: &str) -> Self {
         let reduce = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
         let options = json!({
@@ -55,11 +55,10 @@ impl Panel {
         Self::new("stat", title, good, options).sized(4, 5)
     }
 
-    /// A number with its last hour behind it, for what follows the load.
-    pub(crate) fn trend(title: &'static str, good: &str) -> Self {
+    /// A number that is neither good nor bad by itself.
+    pub(crate) fn number(title: &'static str, good: &str) -> Self {
         let mut panel = Self::stat(title, good).thresholds(&[(None, BLUE)]);
         panel.options["colorMode"] = json!("value");
-        panel.options["graphMode"] = json!("area");
         panel
     }
 
@@ -252,8 +251,12 @@ impl Panel {
     }
 
     /// The panel with its id, at its place.
-    pub(crate) fn json(self, id: u64, x: u64, y: u64) -> Value {
+    pub(crate) fn json(mut self, id: u64, x: u64, y: u64) -> Value {
         let (width, height) = self.size;
+        if self.kind == "timeseries" && width >= 16 {
+            // Beside a wide picture there is room for every name.
+            self.options["legend"]["placement"] = json!("right");
+        }
         let (tail, anchor) = match self.alert {
             Some(alert) => (format!("Alert: {alert}."), format!("#{}", alert.to_lowercase())),
             None => ("No alert.".to_owned(), String::new()),

@@ -27,8 +27,7 @@ pub(crate) fn dashboard() -> Dashboard {
 
 fn what_runs() -> Vec<Panel> {
     vec![
-        Panel::stat("Version", "Version and revision. Good: what was rolled out.")
-            .thresholds(&[(None, BLUE)])
+        Panel::number("Version", "Version and revision. Good: what was rolled out.")
             .sized(6, 5)
             .names_only()
             .query(format!("max by (version, revision) ({})", of(BUILD_INFO.name(), "")), "{{version}} {{revision}}"),
@@ -38,9 +37,8 @@ fn what_runs() -> Vec<Panel> {
             .thresholds(&[(None, ORANGE), (Some(600.0), BLUE)])
             .sized(4, 5)
             .query(format!("time() - max({})", of("process_start_time_seconds", "")), "up"),
-        Panel::stat("Connections", "Sockets to Redis it holds, beside those it should. Good: the same number twice: 1 for a worker, 2 for a server.")
+        Panel::number("Connections", "Sockets to Redis it holds, beside those it should. Good: the same number twice: 1 for a worker, 2 for a server.")
             .alert("TrunklineConnectionLeak")
-            .thresholds(&[(None, BLUE)])
             .sized(5, 5)
             .query(sum("", &of_role(REDIS_CONNECTIONS_OPEN.name(), "")), "open")
             .query(sum("", &of_role(REDIS_CONNECTIONS_EXPECTED.name(), "")), "expected"),

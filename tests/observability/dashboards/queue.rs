@@ -43,8 +43,7 @@ fn verdict() -> Vec<Panel> {
             .unit("s")
             .thresholds(&[(None, GREEN), (Some(10.0), ORANGE), (Some(60.0), RED)])
             .query(oldest(), "{{queue}}"),
-        Panel::stat("In hand", "Jobs that workers have taken and not settled. Good: at most 20 for each worker by default.")
-            .thresholds(&[(None, BLUE)])
+        Panel::number("In hand", "Jobs that workers have taken and not settled. Good: at most 20 for each worker by default.")
             .query(jobs(JobState::Active), "{{queue}}"),
         Panel::stat("Delayed", "Jobs that wait for their next attempt. Good: near 0; they are attempts that failed.")
             .thresholds(&[(None, GREEN), (Some(1.0), ORANGE)])
