@@ -20,7 +20,7 @@ pub(crate) fn dashboard() -> Dashboard {
             ("Redis commands", commands()),
             ("HTTP", http()),
             ("Resources", resources()),
-            ("Its metrics", metrics()),
+            ("What it says of itself", telemetry()),
         ],
     }
 }
@@ -157,7 +157,7 @@ fn resources() -> Vec<Panel> {
     ]
 }
 
-fn metrics() -> Vec<Panel> {
+fn telemetry() -> Vec<Panel> {
     vec![
         Panel::lines("Series", "Series on its page of metrics. Good: level, and below 1,500; a ramp is a label without a bound, which the design excludes.")
             .at_least(1600.0)
@@ -169,5 +169,15 @@ fn metrics() -> Vec<Panel> {
             .unit("s")
             .query(sum("", &of(METRICS_RENDER_DURATION.name(), "")), "rendered")
             .query(sum("", &of("scrape_duration_seconds", "")), "scraped"),
+        Panel::stacked("Spans lost", "Spans that did not reach the collector of traces, per second, by why. Good: none; a trace with a hole tells half of it.")
+            .unit("ops")
+            .sized(12, 7)
+            .empty("No span was lost.")
+            .query(busy(&sum("reason", &rate(&of(SPANS_DROPPED.name(), "")))), "{{reason}}"),
+        Panel::lines("Log lines lost", "Log lines left out, per second, because their reader did not keep up. Good: 0.")
+            .unit("ops")
+            .sized(12, 7)
+            .at_least(1.0)
+            .query(sum("", &rate(&of(LOG_LINES_DROPPED.name(), ""))), "lost"),
     ]
 }
