@@ -1,6 +1,6 @@
 //! A dashboard around its panels: variables, annotations, links and layout.
 //!
-//! The JSON is Grafana's classic model, which versions 10 to 13 import. The layout flows from
+//! The JSON is Grafana's classic model, which it imports and converts where it must. The layout flows from
 //! left to right, so that panels cannot overlap.
 
 use serde_json::{Value, json};
