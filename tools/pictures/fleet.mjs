@@ -65,6 +65,7 @@ export async function start() {
       TRUNKLINE_ADMIN_LISTEN: `127.0.0.1:${admin}`,
       TRUNKLINE_PROBE_INTERVAL: '5s',
       TRUNKLINE_SAMPLE_INTERVAL: '1s',
+      TRUNKLINE_AUDIT_INTERVAL: '5s',
       RUST_LOG: 'off',
       ...more,
     })

@@ -6,6 +6,7 @@ use trunkline::telemetry::catalogue::*;
 use super::board::Dashboard;
 use super::expression::*;
 use super::panel::*;
+use super::truth::truth;
 
 /// A state's colour; its number on the time line is its place in [`ConnectionState::ALL`].
 pub(crate) fn colour(state: ConnectionState) -> &'static str {
@@ -29,7 +30,12 @@ pub(crate) fn dashboard() -> Dashboard {
         title: "Trunkline / Fleet connections",
         description: "Does every process hold exactly the Redis connections it should, and do they carry?",
         one_process: false,
-        rows: vec![("Verdict", verdict()), ("State", states()), ("Churn", churn())],
+        rows: vec![
+            ("Verdict", verdict()),
+            ("State", states()),
+            ("Churn", churn()),
+            ("Truth: process, kernel and Redis", truth()),
+        ],
     }
 }
 
