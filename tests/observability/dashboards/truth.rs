@@ -32,6 +32,7 @@ pub(crate) fn truth() -> Vec<Panel> {
             .query(sum("", &fleet(r#"owner="dead""#)), "dead"),
         Panel::stat("Clients of Redis", "All clients that Redis has, ours and others', as a share of those it would take. Good: below 70 %; at 100 % it refuses everybody.")
             .unit("percentunit")
+            .decimals(1)
             .sized(8, 5)
             .thresholds(&[(None, GREEN), (Some(0.7), ORANGE), (Some(0.9), RED)])
             .empty("Redis may not be asked.")
