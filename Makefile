@@ -1,4 +1,4 @@
-.PHONY: help dev test lint bench docs clean
+.PHONY: help dev test lint bench docs pictures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
@@ -26,6 +26,11 @@ bench:  ## measure
 
 docs:  ## write the files that are rendered from the code
 	TRUNKLINE_WRITE=1 cargo test
+
+pictures:  ## the dashboards as PNG in target/pictures, from a fleet that lives four minutes; needs Node 20
+	@tools/bootstrap test
+	@cargo build --bins
+	cd tools/pictures && npm ci --no-audit --no-fund && node pictures.mjs
 
 clean:  ## remove everything that was built or fetched
 	cargo clean

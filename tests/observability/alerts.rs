@@ -120,6 +120,11 @@ fn every_alert_says_what_it_means_and_where_to_look() {
             continue;
         };
         let board: Value = serde_json::from_str(&read(file)).expect("JSON");
+        let explains =
+            |panel: &Value| text(panel, "description").ends_with(&format!("Alert: {name}."));
+        if !list(&board, "panels").iter().any(explains) {
+            faults.push(format!("{name}: {file} has no panel for it"));
+        }
         for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
             let variable =
                 parameter.strip_prefix("var-").and_then(|it| it.split_once('=')).map(|it| it.0);

@@ -68,8 +68,9 @@ impl Life {
     }
 }
 
-/// Probes and samples as often as Prometheus looks.
-const OFTEN: [&str; 4] = ["--probe-interval", "1s", "--sample-interval", "1s"];
+/// Probes, samples and audits as often as Prometheus looks.
+const OFTEN: [&str; 6] =
+    ["--probe-interval", "1s", "--sample-interval", "1s", "--audit-interval", "1s"];
 
 /// A chain that goes wrong on every event it is for.
 fn failing() -> Value {

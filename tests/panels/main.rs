@@ -15,7 +15,7 @@ use life::Life;
 
 /// Panels without a series in a fleet that is well, and why that is as it should be.
 const EMPTY: [(&str, &str); 1] =
-    [("Not ready now", "it lists what is not ready, and after the reconnect everything is")];
+    [(": Not ready now", "it lists what is not ready, and after the reconnect everything is")];
 
 #[tokio::test]
 async fn every_panel_variable_and_annotation_of_a_living_fleet_shows_something() {

@@ -1,15 +1,16 @@
 //! A dashboard around its panels: variables, annotations, links and layout.
 //!
-//! The JSON is Grafana's classic model, which versions 10 to 13 import. The layout flows from
+//! The JSON is Grafana's classic model, which it imports and converts where it must. The layout flows from
 //! left to right, so that panels cannot overlap.
 
 use serde_json::{Value, json};
+use trunkline::model::ConnectionState;
 use trunkline::telemetry::catalogue::{
     BUILD_INFO, REDIS_CONNECTION_STATE, REDIS_CONNECTION_STATE_TIMESTAMP,
 };
 
-use super::expression::{of, of_role};
-use super::panel::{BLUE, ORANGE, Panel, RED, RUNBOOK, datasource};
+use super::expression::{is, of, of_role};
+use super::panel::{BLUE, GREEN, ORANGE, Panel, RED, RUNBOOK, datasource};
 
 /// Columns of Grafana's grid.
 const GRID: u64 = 24;
@@ -126,9 +127,14 @@ fn annotations() -> Vec<Value> {
             "titleFormat": title, "tagKeys": tags, "useValueForTime": at_value,
         })
     };
-    // The value is the moment itself, in milliseconds: changes() would miss what happens
-    // between the last sample of one step and the first of the next.
-    let entered = format!("{} * 1000", of_role(REDIS_CONNECTION_STATE_TIMESTAMP.name(), ""));
+    // A state that lasts is a region. What is over between two scrapes is none: it shows by the
+    // moment that ready was entered, which is the value itself, in milliseconds.
+    let ready = of_role(REDIS_CONNECTION_STATE.name(), &is(ConnectionState::Ready));
+    let away = format!("1 - {ready} > 0");
+    let back = format!(
+        "{} * 1000 and on (job, instance, role) {ready} == 1",
+        of_role(REDIS_CONNECTION_STATE_TIMESTAMP.name(), "")
+    );
     let started = format!(
         "{} * 1000 * on (job, instance) group_left (version, revision) {}",
         of("process_start_time_seconds", ""),
@@ -137,11 +143,19 @@ fn annotations() -> Vec<Value> {
     let firing = r#"ALERTS{alertname=~"Trunkline.+", alertstate="firing"}"#.to_owned();
     vec![
         mark(
-            "State changes",
+            "Not ready",
             ORANGE,
+            false,
+            away,
+            "{{role}} of {{instance}} is not ready",
+            "job,instance,role",
+        ),
+        mark(
+            "Ready",
+            GREEN,
             true,
-            entered,
-            "{{role}} of {{instance}} changed its state",
+            back,
+            "{{role}} of {{instance}} became ready",
             "job,instance,role",
         ),
         mark(

@@ -76,8 +76,7 @@ fn objective() -> Vec<Panel> {
             .thresholds(&[(None, RED), (Some(0.95), ORANGE), (Some(0.99), GREEN)])
             .empty("Nothing delivered.")
             .query(in_time(), "in time"),
-        Panel::stat("Clients", "Clients that listen now, by transport. Good: what is usual at this hour.")
-            .thresholds(&[(None, BLUE)])
+        Panel::number("Clients", "Clients that listen now, by transport. Good: what is usual at this hour.")
             .query(sum("transport", &of(CLIENTS_CONNECTED.name(), "")), "{{transport}}"),
     ]
 }
@@ -93,7 +92,7 @@ fn flow() -> Vec<Panel> {
     let received = sum("", &rate(&of(SUBSCRIBER_RECEIVED.name(), &is(MessageKind::Event))));
     let delivered = sum("", &rate(&of(DELIVERIES.name(), "")));
     let step = |title, good: &str, query: &str| {
-        Panel::stat(title, good).unit("ops").thresholds(&[(None, BLUE)]).query(query, "per second")
+        Panel::number(title, good).unit("ops").query(query, "per second")
     };
     vec![
         step("1 Accepted", "Events whose job is in Redis. Good: follows the callers.", &accepted)
@@ -106,14 +105,15 @@ fn flow() -> Vec<Panel> {
             .alert("TrunklineSubscriberSilent"),
         step("5 Delivered", "Notifications written to clients' sockets. Good: follows what is received, times the listeners.", &delivered)
             .alert("TrunklineMessagesDropped"),
-        Panel::stat("Seen before", "Events that made no second job because their source and id were seen. Good: near 0; more means that callers repeat themselves.")
+        Panel::number("Seen before", "Events that made no second job because their source and id were seen. Good: near 0; more means that callers repeat themselves.")
             .unit("ops")
-            .thresholds(&[(None, BLUE)])
             .query(sum("", &rate(&of(EVENTS_DUPLICATE.name(), ""))), "per second"),
         Panel::lines("From event to client", "The five steps in one picture. Good: lines that move together. A line that falls while the one before it does not is where things are lost or wait.")
             .alert("TrunklineQueueStuck")
             .unit("ops")
-            .sized(24, 9)
+            .sized(24, 11)
+            .wide_scale()
+            .colours(&[("1 .*", BLUE), ("2 .*", PURPLE), ("3 .*", GREEN), ("4 .*", YELLOW), ("5 .*", ORANGE)])
             .query(accepted, "1 accepted")
             .query(done, "2 done")
             .query(published, "3 published")
@@ -137,6 +137,7 @@ fn publish() -> Vec<Panel> {
         Panel::lines("Share of failed publishes", "The objective is 99.9 % in 30 days. Good: below 0.1 %; above 1.44 % an hour costs 2 % of the month's budget.")
             .alert("TrunklinePublishBudgetBurn")
             .unit("percentunit")
+            .max(1.0)
             .thresholds(&[(None, GREEN), (Some(ALLOWED), ORANGE), (Some(0.0144), RED)])
             .query(format!("{} / ({} > 0)", by_job(PUBLISH_FAILURES.name()), by_job(PUBLISH_ATTEMPTS.name())), "{{job}}"),
         Panel::lines("Fleet probes unheard", "Share of the probes of the control channel that no server heard. Good: 0; near 1 no server hears anything.")
@@ -185,13 +186,16 @@ fn subscriber() -> Vec<Panel> {
             .query(quantile(0.5, &buckets(PROBE_DURATION.name()), ""), "p50")
             .query(quantile(0.99, &buckets(PROBE_DURATION.name()), ""), "p99"),
         Panel::stacked("Failed probes", "Self-probes that failed, by why. Good: 0. publish says nothing about the receive path, timeout is silence on it.")
+            .at_least(1.0)
+            .decimals(0)
             .alert("TrunklineSubscriberSilent")
             .by_process()
             .query(sum("job, instance, reason", &increase(&of(PROBE_FAILURES.name(), ""))), "{{instance}} {{reason}}"),
         Panel::heatmap("Lag", "From publish to receipt, by the clocks of two hosts. Good: milliseconds.", "s")
-            .sized(16, 8)
+            .sized(16, 9)
             .query(sum("le", &increase(&buckets(SUBSCRIBER_LAG.name()))), "{{le}}"),
         Panel::lines("Clock skew", "Lag samples below zero: the publisher's clock is ahead, and Lag reads too low. Good: 0.")
+            .at_least(1.0)
             .unit("ops")
             .by_process()
             .query(sum("job, instance", &rate(&of(SUBSCRIBER_CLOCK_SKEW.name(), ""))), "{{instance}}"),
@@ -205,6 +209,7 @@ fn fan_out() -> Vec<Panel> {
             .by_process()
             .query(sum("job, instance, transport", &of(CLIENTS_CONNECTED.name(), "")), "{{instance}} {{transport}}"),
         Panel::lines("Clients that came", "Clients that began to listen, per second. Good: calm; a burst is a reconnect of many after a loss.")
+            .at_least(1.0)
             .unit("ops")
             .query(by("transport", CLIENTS_OPENED.name()), "{{transport}}"),
         Panel::stacked("Clients that left", "Clients that left or were closed, per second, by why. Good: client only, and shutdown in a rollout. slow is a reader that does not keep up.")
@@ -217,6 +222,7 @@ fn fan_out() -> Vec<Panel> {
             .query(by("transport", CLIENT_ENQUEUED.name()), "{{transport}} queued")
             .query(by("transport", DELIVERIES.name()), "{{transport}} delivered"),
         Panel::lines("Waiting for clients", "Notifications in clients' queues. Good: near 0; what stays is clients that read slowly, each closed at 256 by default.")
+            .at_least(1.0)
             .by_process()
             .query(sum("job, instance, transport", &of(CLIENT_WAITING.name(), "")), "{{instance}} {{transport}}"),
         Panel::stacked("Dropped with a client", "Queued notifications that never reached the socket because the client was closed first, by why. Good: near 0.")
@@ -224,11 +230,11 @@ fn fan_out() -> Vec<Panel> {
             .empty("Nothing was dropped.")
             .query(busy(&by("transport, reason", CLIENT_DROPPED.name())), "{{transport}} {{reason}}"),
         Panel::heatmap("Delivery latency", "From acceptance by Trunkline to the client's socket. Good: milliseconds; the objective's boundary is 0.5 s.", "s")
-            .sized(12, 8)
+            .sized(12, 9)
             .query(sum("le", &increase(&buckets(DELIVERY_LATENCY.name()))), "{{le}}"),
         Panel::lines("Delivery latency by transport", "Half of the deliveries, and all but one in a hundred. Good: below 0.5 s.")
             .unit("s")
-            .sized(12, 8)
+            .sized(12, 9)
             .thresholds(&[(None, GREEN), (Some(0.5), RED)])
             .query(quantile(0.5, &buckets(DELIVERY_LATENCY.name()), "transport"), "{{transport}} p50")
             .query(quantile(0.99, &buckets(DELIVERY_LATENCY.name()), "transport"), "{{transport}} p99"),

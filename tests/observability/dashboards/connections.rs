@@ -6,6 +6,7 @@ use trunkline::telemetry::catalogue::*;
 use super::board::Dashboard;
 use super::expression::*;
 use super::panel::*;
+use super::truth::truth;
 
 /// A state's colour; its number on the time line is its place in [`ConnectionState::ALL`].
 pub(crate) fn colour(state: ConnectionState) -> &'static str {
@@ -32,8 +33,8 @@ pub(crate) fn dashboard() -> Dashboard {
         rows: vec![
             ("Verdict", verdict()),
             ("State", states()),
-            ("Audit", audit()),
             ("Churn", churn()),
+            ("Truth: process, kernel and Redis", truth()),
         ],
     }
 }
@@ -44,9 +45,8 @@ fn verdict() -> Vec<Panel> {
     let difference =
         |a: &str, b: &str| format!("sum(clamp_min({a} - on (job, instance, role) {b}, 0))");
     vec![
-        Panel::stat("Connections", "Sockets the fleet holds beside those its budget calls for. Good: the same number twice.")
+        Panel::number("Connections", "Sockets the fleet holds beside those its budget calls for. Good: the same number twice.")
             .alert("TrunklineConnectionLeak")
-            .thresholds(&[(None, BLUE)])
             .query(format!("sum({open})"), "open")
             .query(format!("sum({expected})"), "expected"),
         Panel::stat("Too many", "Sockets above the budget of their process; a surplus here does not make up for a lack elsewhere. Good: 0, and 1 only while a socket is replaced.")
@@ -104,41 +104,17 @@ fn states() -> Vec<Panel> {
             .query(format!("sum by (job, instance, role, state) (({not_ready} == 1) * on (job, instance, role) group_left () {age})"), ""),
         Panel::lines("Not ready for", "How long each connection has not been ready, in its present state. Good: 0 everywhere; a saw tooth is a connection that retries.")
             .alert("TrunklineRedisConnectionDown")
-            .sized(12, 8)
+            .sized(12, 9)
             .unit("s")
             .by_process()
             .query(format!("max by (job, instance, role) ({age} * on (job, instance, role) (1 - {}))", state(ConnectionState::Ready)), "{{instance}} {{role}}"),
         Panel::lines("Sockets beyond the budget", "Sockets above the expected number, by process. Good: 0; a plateau above 0 is a leak. At 16 the role stops dialling.")
             .alert("TrunklineConnectionLeak")
-            .sized(12, 8)
+            .sized(12, 9)
             .thresholds(&[(None, GREEN), (Some(8.0), ORANGE), (Some(16.0), RED)])
+            .at_least(18.0)
             .by_process()
             .query(format!("max by (job, instance, role) ({excess})"), "{{instance}} {{role}}"),
-    ]
-}
-
-/// A number that was outdated is NaN, and the comparisons take it out.
-fn audit() -> Vec<Panel> {
-    let age = |name: &str| format!("(time() - {}) >= 0", of(name, ""));
-    let by_process = |series: String| sum("job, instance", &format!("({series} >= 0)"));
-    vec![
-        Panel::lines("Three sides", "Connections of each process as its guards, the kernel and Redis count them. Good: three lines on each other. The kernel alone above is a failed handshake left open; Redis above the guards, for longer than it takes to notice a dead peer, is a socket below them.")
-            .sized(12, 8)
-            .by_process()
-            .query(by_process(of_role(REDIS_CONNECTIONS_OPEN.name(), "")), "{{instance}} guards")
-            .query(by_process(of(REDIS_SOCKETS_OPEN.name(), "")), "{{instance}} kernel")
-            .query(by_process(of_role(REDIS_SERVER_CONNECTIONS.name(), "")), "{{instance}} redis"),
-        Panel::lines("Owners of the fleet's connections", "Connections that Redis lists under the fleet's names, by whether their process gives signs of life. Good: no dead ones.")
-            .sized(12, 8)
-            .query(format!("max by (role, owner) ({} >= 0)", of_role(REDIS_FLEET_CONNECTIONS.name(), "")), "{{role}} {{owner}}"),
-        Panel::lines("Clients of Redis", "Clients that Redis has, whoever they are, and how many it would take. Good: far apart.")
-            .query(format!("max({})", of(REDIS_SERVER_CLIENTS.name(), "")), "clients")
-            .query(format!("max({})", of(REDIS_SERVER_MAXCLIENTS.name(), "")), "maxclients"),
-        Panel::lines("Age of the last audit", "Seconds since a process compared its connections with what Redis lists, the oldest by job, and since one counted the fleet's. Good: below two audit intervals, 60 s by default.")
-            .unit("s")
-            .sized(16, 8)
-            .query(format!("max by (job) ({})", age(REDIS_AUDIT_LAST_SUCCESS_TIMESTAMP.name())), "{{job}}")
-            .query(format!("min({})", age(REDIS_FLEET_AUDIT_TIMESTAMP.name())), "fleet"),
     ]
 }
 
@@ -164,6 +140,7 @@ fn churn() -> Vec<Panel> {
             .empty("No socket was closed."),
         Panel::stacked("Transitions", "Changes of state, by edge. Good: none; ready → backoff is a loss.")
             .alert("TrunklineRedisConnectionFlapping")
+            .decimals(0)
             .colours(&[("ready → backoff", RED), ("handshaking → ready", GREEN)])
             .query(busy(&sum("from, to", &increase(&of_role(REDIS_CONNECTION_TRANSITIONS.name(), "")))), "{{from}} → {{to}}")
             .empty("No state has changed."),
@@ -178,10 +155,12 @@ fn churn() -> Vec<Panel> {
         Panel::lines("Refused by the budget", "Connections refused because the role has one already, or because too many sockets were abandoned. Good: 0, always.")
             .alert("TrunklineConnectionLeak")
             .thresholds(&[(None, GREEN), (Some(1.0), RED)])
+            .at_least(2.0)
+            .decimals(0)
             .query(sum("role", &increase(&of_role(REDIS_BUDGET_REFUSALS.name(), ""))), "{{role}}"),
         Panel::lines("Traffic with Redis", "Bytes read and written per second. Good: follows the load; a ready connection at 0 for minutes is silent, because heartbeats and probes never stop.")
             .unit("Bps")
-            .sized(16, 8)
+            .sized(16, 9)
             .query(by("role", REDIS_READ_BYTES.name()), "{{role}} read")
             .query(by("role", REDIS_WRITTEN_BYTES.name()), "{{role}} written"),
     ]

@@ -7,6 +7,7 @@ mod expression;
 mod panel;
 mod process;
 mod queue;
+mod truth;
 
 pub(crate) use board::Dashboard;
 

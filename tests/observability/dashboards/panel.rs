@@ -12,6 +12,7 @@ pub(crate) const YELLOW: &str = "yellow";
 pub(crate) const ORANGE: &str = "orange";
 pub(crate) const RED: &str = "red";
 pub(crate) const BLUE: &str = "blue";
+pub(crate) const PURPLE: &str = "purple";
 pub(crate) const GREY: &str = "text";
 
 /// One panel, before it has a place.
@@ -35,7 +36,7 @@ impl Panel {
             title,
             description: good.to_owned(),
             alert: None,
-            size: (8, 8),
+            size: (8, 9),
             defaults: json!({ "unit": "short", "custom": {}, "mappings": [], "thresholds": steps(&[(None, GREEN)]) }),
             options,
             targets: vec![],
@@ -44,14 +45,21 @@ impl Panel {
         }
     }
 
-    /// One number, or one per series.
+    /// One number, or one per series, on the colour of its verdict.
     pub(crate) fn stat(title: &'static str, good: &str) -> Self {
         let reduce = json!({ "calcs": ["lastNotNull"], "fields": "", "values": false });
         let options = json!({
-            "reduceOptions": reduce, "colorMode": "background", "graphMode": "area",
+            "reduceOptions": reduce, "colorMode": "background", "graphMode": "none",
             "justifyMode": "auto", "orientation": "auto", "textMode": "auto", "wideLayout": true,
         });
         Self::new("stat", title, good, options).sized(4, 5)
+    }
+
+    /// A number that is neither good nor bad by itself.
+    pub(crate) fn number(title: &'static str, good: &str) -> Self {
+        let mut panel = Self::stat(title, good).thresholds(&[(None, BLUE)]);
+        panel.options["colorMode"] = json!("value");
+        panel
     }
 
     /// Lines over time.
@@ -186,7 +194,20 @@ impl Panel {
     /// What the value is called stands there instead of the value.
     pub(crate) fn names_only(mut self) -> Self {
         self.options["textMode"] = json!("name");
-        self.options["graphMode"] = json!("none");
+        self
+    }
+
+    /// The axis shows at least this much, so that zeros do not fill the panel with noise and
+    /// thresholds stay in sight.
+    pub(crate) fn at_least(mut self, top: f64) -> Self {
+        self.defaults["custom"]["axisSoftMax"] = json!(top);
+        self
+    }
+
+    /// Large and small values in one picture: logarithmic, and linear below 1.
+    pub(crate) fn wide_scale(mut self) -> Self {
+        self.defaults["custom"]["scaleDistribution"] =
+            json!({ "type": "symlog", "log": 10, "linearThreshold": 1 });
         self
     }
 
@@ -230,8 +251,12 @@ impl Panel {
     }
 
     /// The panel with its id, at its place.
-    pub(crate) fn json(self, id: u64, x: u64, y: u64) -> Value {
+    pub(crate) fn json(mut self, id: u64, x: u64, y: u64) -> Value {
         let (width, height) = self.size;
+        if self.kind == "timeseries" && width >= 16 {
+            // Beside a wide picture there is room for every name.
+            self.options["legend"]["placement"] = json!("right");
+        }
         let (tail, anchor) = match self.alert {
             Some(alert) => (format!("Alert: {alert}."), format!("#{}", alert.to_lowercase())),
             None => ("No alert.".to_owned(), String::new()),

@@ -20,27 +20,25 @@ pub(crate) fn dashboard() -> Dashboard {
             ("Redis commands", commands()),
             ("HTTP", http()),
             ("Resources", resources()),
-            ("Its metrics", metrics()),
+            ("What it says of itself", telemetry()),
         ],
     }
 }
 
 fn what_runs() -> Vec<Panel> {
     vec![
-        Panel::stat("Version", "Version, revision and compiler. Good: what was rolled out.")
-            .thresholds(&[(None, BLUE)])
+        Panel::number("Version", "Version and revision. Good: what was rolled out.")
             .sized(6, 5)
             .names_only()
-            .query(format!("max by (version, revision, rustc) ({})", of(BUILD_INFO.name(), "")), "{{version}} {{revision}} (rustc {{rustc}})"),
+            .query(format!("max by (version, revision) ({})", of(BUILD_INFO.name(), "")), "{{version}} {{revision}}"),
         Panel::stat("Up for", "Since the process started. Good: since the last rollout; minutes mean that something restarts it.")
             .alert("TrunklineAbsent")
             .unit("s")
             .thresholds(&[(None, ORANGE), (Some(600.0), BLUE)])
             .sized(4, 5)
             .query(format!("time() - max({})", of("process_start_time_seconds", "")), "up"),
-        Panel::stat("Connections", "Sockets to Redis it holds, beside those it should. Good: the same number twice: 1 for a worker, 2 for a server.")
+        Panel::number("Connections", "Sockets to Redis it holds, beside those it should. Good: the same number twice: 1 for a worker, 2 for a server.")
             .alert("TrunklineConnectionLeak")
-            .thresholds(&[(None, BLUE)])
             .sized(5, 5)
             .query(sum("", &of_role(REDIS_CONNECTIONS_OPEN.name(), "")), "open")
             .query(sum("", &of_role(REDIS_CONNECTIONS_EXPECTED.name(), "")), "expected"),
@@ -94,10 +92,11 @@ fn commands() -> Vec<Panel> {
             .empty("No command has failed.")
             .query(busy(&sum("command, reason", &rate(&of(REDIS_COMMAND_ERRORS.name(), "")))), "{{command}} {{reason}}"),
         Panel::lines("Commands in flight", "Commands sent and not yet answered. Good: small; at 4096 by default the next one is refused.")
+            .at_least(1.0)
             .thresholds(&[(None, GREEN), (Some(1024.0), ORANGE), (Some(4096.0), RED)])
             .query(sum("", &of(REDIS_COMMANDS_IN_FLIGHT.name(), "")), "in flight"),
         Panel::heatmap("Time of all commands", "How long commands took, answered or not. Good: dark below a few milliseconds, nothing above.", "s")
-            .sized(16, 8)
+            .sized(16, 9)
             .query(sum("le", &increase(&buckets(name))), "{{le}}"),
     ]
 }
@@ -133,13 +132,16 @@ fn resources() -> Vec<Panel> {
     );
     vec![
         Panel::lines("CPU", "Cores in use; the counter behind it counts whole seconds, so short ranges look like steps. Good: below the cores it was given.")
+            .at_least(1.0)
             .query(sum("", &rate(&of("process_cpu_seconds_total", ""))), "cores"),
         Panel::lines("Memory", "Resident memory. Good: level under a level load; a ramp over days is a leak.")
             .unit("bytes")
             .query(sum("", &of("process_resident_memory_bytes", "")), "resident"),
-        Panel::lines("Open files", "File descriptors, sockets included, beside what the system allows. Good: far below it.")
-            .query(sum("", &of("process_open_fds", "")), "open")
-            .query(sum("", &of("process_max_fds", "")), "allowed"),
+        Panel::lines("Open files", "File descriptors in use, sockets included, as a share of those the system allows. Good: below half; at 100 % no client and no connection can be accepted.")
+            .unit("percentunit")
+            .max(1.0)
+            .thresholds(&[(None, GREEN), (Some(0.7), ORANGE), (Some(0.9), RED)])
+            .query(format!("sum({}) / sum({})", of("process_open_fds", ""), of("process_max_fds", "")), "in use"),
         Panel::lines("Busy", "Share of the time that the runtime's threads were at work. Good: below 70 %; above, answers wait for a thread.")
             .unit("percentunit")
             .max(1.0)
@@ -150,13 +152,15 @@ fn resources() -> Vec<Panel> {
             .query(sum("", &of(RUNTIME_WORKERS.name(), "")), "worker threads")
             .query(sum("", &of("process_threads", "")), "threads"),
         Panel::lines("Tasks that wait", "Tasks in the runtime's global queue. Good: near 0; a plateau means that its threads do not keep up.")
+            .at_least(1.0)
             .query(sum("", &of(RUNTIME_QUEUE.name(), "")), "waiting"),
     ]
 }
 
-fn metrics() -> Vec<Panel> {
+fn telemetry() -> Vec<Panel> {
     vec![
         Panel::lines("Series", "Series on its page of metrics. Good: level, and below 1,500; a ramp is a label without a bound, which the design excludes.")
+            .at_least(1600.0)
             .sized(12, 7)
             .thresholds(&[(None, GREEN), (Some(1500.0), ORANGE), (Some(3000.0), RED)])
             .query(sum("", &of("scrape_samples_scraped", "")), "series"),
@@ -165,5 +169,15 @@ fn metrics() -> Vec<Panel> {
             .unit("s")
             .query(sum("", &of(METRICS_RENDER_DURATION.name(), "")), "rendered")
             .query(sum("", &of("scrape_duration_seconds", "")), "scraped"),
+        Panel::stacked("Spans lost", "Spans that did not reach the collector of traces, per second, by why. Good: none; a trace with a hole tells half of it.")
+            .unit("ops")
+            .sized(12, 7)
+            .empty("No span was lost.")
+            .query(busy(&sum("reason", &rate(&of(SPANS_DROPPED.name(), "")))), "{{reason}}"),
+        Panel::lines("Log lines lost", "Log lines left out, per second, because their reader did not keep up. Good: 0.")
+            .unit("ops")
+            .sized(12, 7)
+            .at_least(1.0)
+            .query(sum("", &rate(&of(LOG_LINES_DROPPED.name(), ""))), "lost"),
     ]
 }

@@ -43,8 +43,7 @@ fn verdict() -> Vec<Panel> {
             .unit("s")
             .thresholds(&[(None, GREEN), (Some(10.0), ORANGE), (Some(60.0), RED)])
             .query(oldest(), "{{queue}}"),
-        Panel::stat("In hand", "Jobs that workers have taken and not settled. Good: at most 20 for each worker by default.")
-            .thresholds(&[(None, BLUE)])
+        Panel::number("In hand", "Jobs that workers have taken and not settled. Good: at most 20 for each worker by default.")
             .query(jobs(JobState::Active), "{{queue}}"),
         Panel::stat("Delayed", "Jobs that wait for their next attempt. Good: near 0; they are attempts that failed.")
             .thresholds(&[(None, GREEN), (Some(1.0), ORANGE)])
@@ -63,6 +62,7 @@ fn verdict() -> Vec<Panel> {
 fn backlog() -> Vec<Panel> {
     let done = sum("", &rate(&count(JOB_DURATION.name(), r#"outcome!="retried""#)));
     let states = Panel::lines("Jobs", "Jobs in the queue, by where they are. Good: waiting near 0; a ramp is more work than workers.")
+            .at_least(1.0)
         .alert("TrunklineQueueStuck")
         .colours(&[(".* waiting", YELLOW), (".* active", BLUE), (".* delayed", ORANGE), (".* dead", RED)]);
     vec![
@@ -81,12 +81,12 @@ fn backlog() -> Vec<Panel> {
             .query(done, "out"),
         Panel::heatmap("Wait", "From enqueueing to being taken. Good: milliseconds; seconds mean too few workers.", "s")
             .alert("TrunklineQueueOld")
-            .sized(12, 8)
+            .sized(12, 9)
             .query(sum("le", &increase(&buckets(JOB_WAIT.name()))), "{{le}}"),
         Panel::lines("Wait, by share of jobs", "Half of the jobs, and all but one in a hundred, were taken within this time. Good: milliseconds.")
             .alert("TrunklineQueueOld")
             .unit("s")
-            .sized(12, 8)
+            .sized(12, 9)
             .query(quantile(0.5, &buckets(JOB_WAIT.name()), ""), "p50")
             .query(quantile(0.99, &buckets(JOB_WAIT.name()), ""), "p99"),
     ]
@@ -107,13 +107,19 @@ fn work() -> Vec<Panel> {
             .colours(&[("done", GREEN), ("retried", ORANGE), ("dead", RED)])
             .query(quantile(0.99, &buckets(JOB_DURATION.name()), "outcome"), "{{outcome}}"),
         Panel::stacked("Given up", "Jobs that ended in the dead letters, by why. Good: none. rule_error is a chain to mend, malformed a stranger in the queue.")
+            .at_least(1.0)
+            .decimals(0)
             .alert("TrunklineJobsDead")
             .empty("No job was given up.")
             .query(busy(&by("job_type, reason", JOBS_DEAD.name())), "{{job_type}} {{reason}}"),
         Panel::stacked("Tried again", "Attempts that ended in another attempt later. Good: none outside an outage.")
+            .at_least(1.0)
+            .decimals(0)
             .empty("No job was tried again.")
             .query(busy(&by("job_type", JOB_RETRIES.name())), "{{job_type}}"),
         Panel::lines("Leases", "Jobs taken over from a worker that stopped renewing, and leases that were lost before the job was settled. Good: 0 outside a crash.")
+            .at_least(1.0)
+            .decimals(0)
             .query(by("", JOBS_RECLAIMED.name()), "taken over")
             .query(by("", JOB_LEASES_LOST.name()), "lost"),
     ]
@@ -132,7 +138,7 @@ fn workers() -> Vec<Panel> {
             .query(sum("job, instance", &rate(&count(JOB_DURATION.name(), ""))), "{{instance}}"),
         Panel::bands("How workers learn of jobs", "Whether Redis tells a worker of new jobs, or the worker asks. Good: the same for all, tracking; polling is the fallback and costs up to its interval.")
             .words([(WakeupMode::ALL[0].label(), GREEN), (WakeupMode::ALL[1].label(), BLUE), (WakeupMode::ALL[2].label(), YELLOW)])
-            .sized(8, 8)
+            .sized(8, 9)
             .by_process()
             .query(place("job, instance", mode), "{{instance}}"),
     ]
