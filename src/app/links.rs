@@ -1,7 +1,7 @@
 //! From settings to the connections of a process.
 
 use super::daemon::Refusal;
-use crate::config::CommonConfig;
+use crate::config::{CommonConfig, Name, RedisConfig};
 use crate::conn::{Error, Limits, Options, Tls, TlsError};
 use crate::model::{Component, Fault, TlsOptions};
 use crate::queue::Thresholds;
@@ -19,7 +19,25 @@ pub(super) fn options(
     component: Component,
     instance: &str,
 ) -> Result<Options, Refusal> {
-    let redis = &config.redis;
+    Ok(Options {
+        max_payload: config.max_payload.bytes() + ENVELOPE,
+        probe_interval: Some(config.intervals.probe),
+        audit_interval: Some(config.intervals.audit),
+        heartbeat_interval: config.intervals.heartbeat,
+        ..to_redis(&config.redis, &config.namespace, component, instance)?
+    })
+}
+
+/// What any connection needs to know: the place, the credentials, the name and the patience.
+///
+/// # Errors
+/// When a TLS file cannot be read.
+pub(super) fn to_redis(
+    redis: &RedisConfig,
+    namespace: &Name,
+    component: Component,
+    instance: &str,
+) -> Result<Options, Refusal> {
     let endpoint = &redis.endpoint;
     let tls = match &endpoint.tls {
         None => None,
@@ -39,11 +57,7 @@ pub(super) fn options(
         connect_timeout: redis.connect_timeout,
         backoff: Limits { min: redis.backoff_min, max: redis.backoff_max },
         max_in_flight: redis.max_in_flight,
-        max_payload: config.max_payload.bytes() + ENVELOPE,
-        probe_interval: Some(config.intervals.probe),
-        audit_interval: Some(config.intervals.audit),
-        heartbeat_interval: config.intervals.heartbeat,
-        ..Options::new(endpoint.target.clone(), config.namespace.as_str(), component)
+        ..Options::new(endpoint.target.clone(), namespace.as_str(), component)
     })
 }
 

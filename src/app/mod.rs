@@ -2,6 +2,7 @@
 
 mod daemon;
 mod dev;
+mod doctor;
 mod drain;
 mod links;
 mod server;

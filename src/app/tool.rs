@@ -1,4 +1,4 @@
-//! The operator's tool: `trunkline dev`, `publish`, `tail`, `config`.
+//! The operator's tool: `trunkline dev`, `publish`, `tail`, `doctor`, `config`.
 
 use std::process::ExitCode;
 
@@ -6,13 +6,13 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::daemon::{print, refuse, surroundings};
-use super::{dev, terminal};
+use super::{dev, doctor, terminal};
 use crate::config::{self, EXIT_BAD_CONFIGURATION, Parsed, Publish, Tail, ToolCommand};
 use crate::http::client::{Client, StreamEvent};
 use crate::model::Component;
 
 /// The whole life of the tool: 0 when it did what was asked, 64 when it was asked wrongly, 1
-/// when it could not.
+/// when it could not. `doctor` has codes of its own: see `docs/doctor.md`.
 pub fn main() -> ExitCode {
     match config::tool(std::env::args_os().skip(1), &surroundings()) {
         Parsed::Print(text) => print(&text),
@@ -26,9 +26,10 @@ pub fn main() -> ExitCode {
             let done = runtime.map_err(told).and_then(|runtime| {
                 let done = runtime.block_on(async {
                     match run {
-                        ToolCommand::Dev(command) => dev::run(command).await,
-                        ToolCommand::Publish(command) => publish(command).await,
-                        ToolCommand::Tail(command) => tail(command).await,
+                        ToolCommand::Dev(command) => dev::run(command).await.map(|()| 0),
+                        ToolCommand::Publish(command) => publish(command).await.map(|()| 0),
+                        ToolCommand::Tail(command) => tail(command).await.map(|()| 0),
+                        ToolCommand::Doctor(command) => doctor::run(*command).await,
                     }
                 });
                 // A name that is still being resolved does not hold up the end.
@@ -36,7 +37,7 @@ pub fn main() -> ExitCode {
                 done
             });
             match done {
-                Ok(()) => ExitCode::SUCCESS,
+                Ok(code) => ExitCode::from(code),
                 Err(problem) => {
                     terminal::warn(&format!("trunkline: {problem}"));
                     ExitCode::FAILURE

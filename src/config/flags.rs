@@ -70,7 +70,7 @@ fn environment_alone(program: Component) -> impl Iterator<Item = &'static str> {
 /// `--config` and one flag for each setting of the daemon.
 pub(super) fn daemon_args(program: Component) -> Vec<Arg> {
     let own = declaration::settings().filter(|setting| setting.belongs_to(program));
-    let flags = own.filter_map(|setting| Some(arg(setting, setting.name()?, program)));
+    let flags = own.filter_map(|setting| flag_arg(setting, program));
     std::iter::once(config_arg()).chain(flags).collect()
 }
 
@@ -82,18 +82,20 @@ pub(super) fn config_arg() -> Arg {
         .help("Configuration file. A key is a flag's name with `_`, such as redis_url")
 }
 
-fn arg(setting: &'static Setting, name: &'static str, program: Component) -> Arg {
+/// The flag of a setting, if it has one.
+pub(super) fn flag_arg(setting: &'static Setting, program: Component) -> Option<Arg> {
+    let name = setting.name()?;
     let arg = Arg::new(name)
         .long(name)
         .value_name(setting.form)
         .help_heading(setting.heading)
         .help(help(setting, program))
         .action(if setting.list { ArgAction::Append } else { ArgAction::Set });
-    if setting.switch {
+    Some(if setting.switch {
         arg.num_args(0..=1).require_equals(true).default_missing_value("true")
     } else {
         arg
-    }
+    })
 }
 
 fn help(setting: &Setting, program: Component) -> StyledStr {
@@ -110,7 +112,8 @@ pub(super) fn collect(matches: &ArgMatches, program: Component) -> Flags {
         Flags { file: matches.get_one::<String>("config").cloned(), ..Flags::default() };
     for setting in declaration::settings().filter(|setting| setting.belongs_to(program)) {
         let Some(name) = setting.name() else { continue };
-        if let Some(texts) = matches.get_many::<String>(name) {
+        // A command of the tool may take some of them only.
+        if let Ok(Some(texts)) = matches.try_get_many::<String>(name) {
             flags.texts.push((setting.variable, texts.cloned().collect::<Vec<_>>().join(",")));
         }
     }

@@ -34,7 +34,8 @@ one file may serve servers and workers, and a key that is no setting is a fault.
 environment are ignored.
 
 `trunkline config server` and `trunkline config worker` show what is in force and where it came from; with `--check`
-they say whether the program would start. A configuration with faults ends a program with exit code 64 and the list
+they say whether the program would start. `trunkline doctor` reads what is about Redis, the queue, the namespace and
+the heartbeat: see [doctor](doctor.md). A configuration with faults ends a program with exit code 64 and the list
 of all of them.
 
 Durations are numbers with units (`500ms`, `30s`, `24h`). Sizes are bytes, or `KiB`, `MiB`, `GiB`. Addresses are an

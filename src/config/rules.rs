@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::declaration::{CommonConfig, ServerConfig, WorkerConfig};
+use super::declaration::{CommonConfig, QueueConfig, RedisConfig, ServerConfig, WorkerConfig};
 use super::reader::Reader;
 use super::source::Surroundings;
 use super::word::Environment;
@@ -101,7 +101,29 @@ fn common(config: &CommonConfig, reader: &mut Reader<'_>, around: &Surroundings<
         "has no credentials, which production requires; put a password into REDIS_URL or \
          REDIS_PASSWORD, or give --redis-tls-cert and --redis-tls-key",
     );
-    let redis = &config.redis;
+    link(&config.redis, reader);
+    // Smaller than this no event with its attributes fits.
+    at_least(reader, "TRUNKLINE_MAX_PAYLOAD", config.max_payload.bytes(), 1024);
+    // A batch of events is at most this large.
+    reader.require(
+        config.max_payload.bytes() <= 4 << 20,
+        &["TRUNKLINE_MAX_PAYLOAD"],
+        "is above 4 MiB, the most a request may hold; lower it",
+    );
+    thresholds(&config.queue, reader);
+    let intervals = &config.intervals;
+    for (variable, interval) in [
+        ("TRUNKLINE_PROBE_INTERVAL", intervals.probe),
+        ("TRUNKLINE_AUDIT_INTERVAL", intervals.audit),
+        ("TRUNKLINE_HEARTBEAT_INTERVAL", intervals.heartbeat),
+        ("TRUNKLINE_SAMPLE_INTERVAL", intervals.sample),
+    ] {
+        lasts(reader, variable, interval, Duration::from_millis(100));
+    }
+}
+
+/// What must hold for a link to Redis.
+pub(super) fn link(redis: &RedisConfig, reader: &mut Reader<'_>) {
     let blink = Duration::from_millis(1);
     lasts(reader, "TRUNKLINE_REDIS_COMMAND_TIMEOUT", redis.command_timeout, blink);
     lasts(reader, "TRUNKLINE_REDIS_CONNECT_TIMEOUT", redis.connect_timeout, blink);
@@ -112,15 +134,10 @@ fn common(config: &CommonConfig, reader: &mut Reader<'_>, around: &Surroundings<
         "is above --redis-backoff-max; lower it, or raise the other",
     );
     at_least(reader, "TRUNKLINE_REDIS_MAX_IN_FLIGHT", redis.max_in_flight, 1);
-    // Smaller than this no event with its attributes fits.
-    at_least(reader, "TRUNKLINE_MAX_PAYLOAD", config.max_payload.bytes(), 1024);
-    // A batch of events is at most this large.
-    reader.require(
-        config.max_payload.bytes() <= 4 << 20,
-        &["TRUNKLINE_MAX_PAYLOAD"],
-        "is above 4 MiB, the most a request may hold; lower it",
-    );
-    let queue = &config.queue;
+}
+
+/// What must hold between the thresholds of a queue.
+pub(super) fn thresholds(queue: &QueueConfig, reader: &mut Reader<'_>) {
     reader.require(
         queue.recovery < queue.warning,
         &["QUEUE_RECOVERY_THRESHOLD", "QUEUE_WARNING_THRESHOLD"],
@@ -131,15 +148,6 @@ fn common(config: &CommonConfig, reader: &mut Reader<'_>, around: &Surroundings<
         &["QUEUE_WARNING_THRESHOLD", "QUEUE_CRITICAL_THRESHOLD"],
         "is not below --queue-critical; recovery < warning < critical",
     );
-    let intervals = &config.intervals;
-    for (variable, interval) in [
-        ("TRUNKLINE_PROBE_INTERVAL", intervals.probe),
-        ("TRUNKLINE_AUDIT_INTERVAL", intervals.audit),
-        ("TRUNKLINE_HEARTBEAT_INTERVAL", intervals.heartbeat),
-        ("TRUNKLINE_SAMPLE_INTERVAL", intervals.sample),
-    ] {
-        lasts(reader, variable, interval, Duration::from_millis(100));
-    }
 }
 
 /// Whoever sets tokens believes that they are asked for. Never open in silence.

@@ -139,7 +139,7 @@ async fn attempt(
         () = cancel.cancelled() => return Err(abandoned()),
     };
     let settling = async {
-        let checking = hello::check(live.connection.clone());
+        let checking = hello::check(live.connection.clone(), options.any_role);
         timeout_at(deadline, checking).await.unwrap_or_else(|_| Err(DialError::timed_out()))?;
         Arc::clone(&part).prepare(live.connection.clone(), epoch).await
     };

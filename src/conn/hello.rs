@@ -76,9 +76,15 @@ fn understood(answer: &Value) -> Result<Option<u64>, DialError> {
 
 /// PING finds LOADING, ROLE finds a replica. A user who may not ask for the role is taken at
 /// its word: the first READONLY answer tells the truth.
-pub(super) async fn check(mut connection: MultiplexedConnection) -> Result<(), DialError> {
+pub(super) async fn check(
+    mut connection: MultiplexedConnection,
+    any_role: bool,
+) -> Result<(), DialError> {
     let pong = answer(&mut connection, "PING").await;
     pong?;
+    if any_role {
+        return Ok(());
+    }
     match answer(&mut connection, "ROLE").await {
         Ok(Value::Array(parts)) => {
             let role = parts.first().and_then(|part| String::from_redis_value_ref(part).ok());

@@ -191,6 +191,8 @@ mod status;
 mod subscriber;
 mod subscriptions;
 mod supervisor;
+#[cfg(feature = "bridge")]
+pub(crate) mod survey;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -76,6 +76,8 @@ pub struct Options {
     /// Keys whose changes this process wants to hear of; see
     /// [`Shared::signal`](super::Shared::signal).
     pub signals: Vec<String>,
+    /// Whether a replica will do: for who only looks. Everybody else is to work with a master.
+    pub(crate) any_role: bool,
 }
 
 impl Options {
@@ -102,6 +104,7 @@ impl Options {
             audit_interval: None,
             heartbeat_interval: Duration::from_secs(15),
             signals: Vec::new(),
+            any_role: false,
         }
     }
 

@@ -92,6 +92,11 @@ impl Shared {
         self.0.line.options.max_payload
     }
 
+    #[cfg(feature = "bridge")]
+    pub(super) fn options(&self) -> &super::options::Options {
+        &self.0.line.options
+    }
+
     pub(super) fn probe_channel(&self) -> String {
         self.0.line.options.probe_channel()
     }

@@ -21,6 +21,7 @@ mod producer;
 mod retry;
 mod script;
 mod settle;
+mod survey;
 mod take;
 mod work;
 
@@ -30,6 +31,7 @@ pub use job::{Dedup, DedupKey, Job, NewJob};
 pub use keys::{GROUP, Keys};
 pub use producer::{EnqueueError, Enqueued, MAX_BATCH, Producer, QueueOptions, Thresholds};
 pub use retry::{Limits, MAX_DELIVERIES, Verdict};
+pub(crate) use survey::{Held, QueueSurvey};
 pub use work::Handler;
 
 /// Entries in one call of a script: enough to make the round trip cheap, few enough that the

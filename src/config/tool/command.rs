@@ -2,9 +2,11 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use crate::config::flags::{HELP_WIDTH, config_arg, daemon_args, version};
+use crate::config::flags::{HELP_WIDTH, config_arg, daemon_args, flag_arg, version};
 use crate::config::reader::setting;
 use crate::model::Component;
+
+use super::doctor::DOCTOR_SETTINGS;
 
 /// The whole command line of `trunkline`.
 pub(super) fn command() -> Command {
@@ -21,7 +23,13 @@ pub(super) fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .after_help("Example:\n  trunkline dev")
-        .subcommands([dev_command(), publish_command(), tail_command(), config_command()])
+        .subcommands([
+            dev_command(),
+            publish_command(),
+            tail_command(),
+            doctor_command(),
+            config_command(),
+        ])
 }
 
 fn dev_command() -> Command {
@@ -78,6 +86,34 @@ fn tail_command() -> Command {
             switch("json", "Print each notification as one line of JSON"),
             server_arg(),
         ])
+}
+
+fn doctor_command() -> Command {
+    let settings = DOCTOR_SETTINGS.iter().map(|variable| setting(variable));
+    let flags = settings.filter_map(|setting| flag_arg(setting, Component::Worker));
+    Command::new("doctor")
+        .about("Look at Redis and the fleet, and say what is wrong and what to type")
+        .long_about(
+            "Opens one connection to Redis, outside the fleet's count, looks, and says in words what is wrong and what to type. \
+             It changes nothing. Exit code: 0 nothing bad, 1 it could not look, 2 something bad (with --strict, or a warning), \
+             64 bad flags. REDIS_URL, REDIS_HOST and the like are read as by the daemons.",
+        )
+        .next_line_help(true)
+        .after_help("Example:\n  trunkline doctor --admin http://10.0.0.7:9464 --strict")
+        .args([
+            Arg::new("admin")
+                .long("admin")
+                .value_name("URL")
+                .action(ArgAction::Append)
+                .help("Admin listener of a daemon, to be asked for its /status; may be repeated"),
+            switch("json", "Print one JSON document instead of text"),
+            switch("strict", "Let warnings count: exit code 2 for them, too"),
+            option("watch", "INTERVAL", "Look again and again, by default every 5s, until Ctrl-C".into())
+                .num_args(0..=1)
+                .default_missing_value("5s"),
+        ])
+        .arg(config_arg())
+        .args(flags)
 }
 
 fn config_command() -> Command {

@@ -1,6 +1,7 @@
 //! The operator's tool: what it can be asked, and how the command line asks it.
 
 mod command;
+mod doctor;
 mod effective;
 
 use std::ffi::OsString;
@@ -22,6 +23,8 @@ use super::value::Value;
 use super::word::ServerUrl;
 use super::{Parsed, flags};
 
+pub use doctor::Doctor;
+
 /// What the operator asked of `trunkline`. `trunkline config` is answered with text.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolCommand {
@@ -31,6 +34,8 @@ pub enum ToolCommand {
     Publish(Publish),
     /// Print notifications as a server hands them out.
     Tail(Tail),
+    /// Look at Redis and the fleet, and say what is wrong.
+    Doctor(Box<Doctor>),
 }
 
 /// What `trunkline dev` is to run.
@@ -95,6 +100,7 @@ pub fn tool(
         Some(("dev", matches)) => dev(matches, around),
         Some(("publish", matches)) => publish(matches, around),
         Some(("tail", matches)) => tail(matches, around),
+        Some(("doctor", matches)) => doctor::doctor(matches, around),
         Some(("config", matches)) => effective::config(matches, around),
         _ => unreachable!("clap requires one of the subcommands above"),
     }

@@ -40,13 +40,14 @@ fn every_help_has_an_example_and_the_whole_lists_all_commands() {
         &["dev", "--help"],
         &["publish", "--help"],
         &["tail", "--help"],
+        &["doctor", "--help"],
         &["config", "--help"],
     ] {
         assert!(text(words, &[]).contains("Example:\n  trunkline "), "{words:?}");
         assert!(text(words, &[]).contains("Usage: trunkline "), "{words:?}");
     }
     let help = text(&[], &[]);
-    for command in ["dev", "publish", "tail", "config"] {
+    for command in ["dev", "publish", "tail", "doctor", "config"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     assert!(text(&["--version"], &[]).starts_with("trunkline 0."));
@@ -147,6 +148,53 @@ fn the_server_comes_from_the_flag_the_environment_or_the_default() {
 fn tail_takes_many_channels() {
     let ToolCommand::Tail(tail) = run(&["tail", "a", "b.*", "--json"]) else { panic!("not tail") };
     assert_eq!((tail.channels, tail.json), (vec!["a".to_owned(), "b.*".to_owned()], true));
+}
+
+#[test]
+fn the_doctor_reads_what_the_daemons_read_of_redis() {
+    let ask_doctor = |words: &[&str], variables: &Variables<'_>| match ask(words, variables) {
+        Parsed::Run { run: ToolCommand::Doctor(doctor), .. } => *doctor,
+        other => panic!("{other:?}"),
+    };
+    let parts =
+        [("REDIS_HOST", "h"), ("REDIS_PASSWORD", "hunter2"), ("TRUNKLINE_NAMESPACE", "shop")];
+    let doctor = ask_doctor(&["doctor", "--config", "t.toml"], &parts);
+    assert_eq!(doctor.redis.endpoint.to_string(), "redis://:***@h:6379");
+    assert_eq!((doctor.namespace.as_str(), doctor.queue.name.as_str()), ("shop", "from-file"));
+    assert_eq!(
+        (doctor.watch, doctor.json, doctor.strict, doctor.admins.len()),
+        (None, false, false, 0)
+    );
+    assert!(!format!("{doctor:?}").contains("hunter2"));
+
+    let words = [
+        "doctor",
+        "--redis-url",
+        "redis://flag",
+        "--watch",
+        "--admin",
+        "http://a",
+        "--admin",
+        "http://b",
+    ];
+    let doctor = ask_doctor(&words, &parts);
+    assert_eq!(doctor.redis.endpoint.to_string(), "redis://flag:6379");
+    assert_eq!((doctor.watch, doctor.admins.len()), (Some(Duration::from_secs(5)), 2));
+    let doctor = ask_doctor(&["doctor", "--watch", "2s"], &[]);
+    assert_eq!(doctor.watch, Some(Duration::from_secs(2)));
+}
+
+#[test]
+fn the_doctor_tells_all_its_faults_at_once() {
+    let words =
+        ["doctor", "--watch", "1ms", "--admin", "a", "--queue-warning", "1", "--queue", "No"];
+    let found = faults(&words, &[("TRUNKLINE_CONCURRENCY", "many"), ("REDIS_PORT", "many")]);
+    let starts =
+        ["REDIS_PORT: ", "--queue (", "--queue-recovery (", "--watch: is too often", "--admin: "];
+    assert_eq!(found.len(), starts.len(), "{found:#?}");
+    for start in starts {
+        assert!(found.iter().any(|fault| fault.starts_with(start)), "{start}: {found:#?}");
+    }
 }
 
 #[test]

@@ -6,27 +6,33 @@ use crate::model::{Label, Role};
 
 /// One client of Redis.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Client<'a> {
+pub(in crate::conn) struct Client<'a> {
     /// Rises with every connection, until Redis is restarted.
-    pub(super) id: u64,
+    pub(in crate::conn) id: u64,
     /// Its end as Redis sees it: behind a proxy or NAT, not our own.
-    pub(super) addr: &'a str,
+    pub(in crate::conn) addr: &'a str,
     /// Empty if it gave none.
-    pub(super) name: &'a str,
-    pub(super) age: Duration,
-    pub(super) idle: Duration,
+    pub(in crate::conn) name: &'a str,
+    pub(in crate::conn) age: Duration,
+    pub(in crate::conn) idle: Duration,
     /// Its last command.
-    pub(super) command: &'a str,
+    pub(in crate::conn) command: &'a str,
+    /// Who it is logged in as; empty where this Redis does not say.
+    #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "for who looks on"))]
+    pub(in crate::conn) user: &'a str,
+    /// Bytes of answers and messages that wait for it to read.
+    #[cfg_attr(not(feature = "bridge"), allow(dead_code, reason = "for who looks on"))]
+    pub(in crate::conn) output: u64,
 }
 
 /// The parts of the name of a connection of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Name<'a> {
-    pub(super) namespace: &'a str,
-    pub(super) component: &'a str,
-    pub(super) instance: &'a str,
-    pub(super) role: Role,
-    pub(super) generation: u64,
+pub(in crate::conn) struct Name<'a> {
+    pub(in crate::conn) namespace: &'a str,
+    pub(in crate::conn) component: &'a str,
+    pub(in crate::conn) instance: &'a str,
+    pub(in crate::conn) role: Role,
+    pub(in crate::conn) generation: u64,
 }
 
 /// A client that is named as ours are.
@@ -64,13 +70,13 @@ pub(super) fn of_namespace(text: &str, namespace: &str) -> Vec<Named> {
 
 /// The clients of an answer. Fields come in any order and more of them with every release of
 /// Redis; of those that stand twice the first counts. A line without a number is no client.
-pub(super) fn parse(text: &str) -> impl Iterator<Item = Client<'_>> {
+pub(in crate::conn) fn parse(text: &str) -> impl Iterator<Item = Client<'_>> {
     text.lines().filter_map(client)
 }
 
 fn client(line: &str) -> Option<Client<'_>> {
-    let (mut id, mut addr, mut name, mut age, mut idle, mut command) =
-        (None, None, None, None, None, None);
+    let (mut id, mut addr, mut name, mut age, mut idle) = (None, None, None, None, None);
+    let (mut command, mut user, mut output) = (None, None, None);
     for (field, value) in line.split(' ').filter_map(|pair| pair.split_once('=')) {
         let slot = match field {
             "id" => &mut id,
@@ -79,13 +85,14 @@ fn client(line: &str) -> Option<Client<'_>> {
             "age" => &mut age,
             "idle" => &mut idle,
             "cmd" => &mut command,
+            "user" => &mut user,
+            "omem" => &mut output,
             _ => continue,
         };
         slot.get_or_insert(value);
     }
-    let seconds = |text: Option<&str>| {
-        Duration::from_secs(text.and_then(|it| it.parse().ok()).unwrap_or_default())
-    };
+    let number = |text: Option<&str>| text.and_then(|it| it.parse().ok()).unwrap_or_default();
+    let seconds = |text| Duration::from_secs(number(text));
     Some(Client {
         id: id?.parse().ok()?,
         addr: addr.unwrap_or_default(),
@@ -93,13 +100,15 @@ fn client(line: &str) -> Option<Client<'_>> {
         age: seconds(age),
         idle: seconds(idle),
         command: command.unwrap_or_default(),
+        user: user.unwrap_or_default(),
+        output: number(output),
     })
 }
 
 impl<'a> Name<'a> {
     /// Reads `<namespace>:<component>:<instance>:<role>:<generation>`; any other name is nobody's
     /// of ours.
-    pub(super) fn parse(name: &'a str) -> Option<Self> {
+    pub(in crate::conn) fn parse(name: &'a str) -> Option<Self> {
         let mut parts = name.split(':');
         let mut part = || parts.next().filter(|part| !part.is_empty());
         let (namespace, component, instance) = (part()?, part()?, part()?);
@@ -135,6 +144,8 @@ mod tests {
             age: Duration::from_secs(12),
             idle: Duration::from_secs(4),
             command: "evalsha",
+            user: "default",
+            output: 0,
         };
         assert_eq!(clients[0], of_7);
         assert_eq!((clients[1].id, clients[1].name, clients[1].command), (14, "", "client|list"));

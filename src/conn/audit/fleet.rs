@@ -17,7 +17,7 @@ use crate::model::{Component, FleetConnection, FleetOwner, Label, Role};
 const HEARTBEATS_ALIVE: u32 = 3;
 /// A connection of a process without a sign of life is left alone for this many heartbeats: it may
 /// be about to give its first.
-const HEARTBEATS_YOUNG: u32 = 4;
+pub(in crate::conn) const HEARTBEATS_YOUNG: u32 = 4;
 /// The lease of who counts for all lasts this many audits. They come up to a fifth late.
 const AUDITS_LEASED: u32 = 2;
 /// Processes asked after in one go.
@@ -69,7 +69,7 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Those of these processes that give signs of life.
-pub(super) async fn living(
+pub(in crate::conn) async fn living(
     shared: &Shared,
     options: &Options,
     instances: BTreeSet<String>,

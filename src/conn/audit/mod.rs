@@ -21,7 +21,11 @@ mod sockets;
 mod verdict;
 
 pub(super) use auditor::Auditor;
+#[cfg(feature = "bridge")]
+pub(super) use client_list::{Name, parse as parse_clients};
 pub(super) use finding::Findings;
 pub use finding::{Finding, Offender};
+#[cfg(feature = "bridge")]
+pub(super) use fleet::{HEARTBEATS_YOUNG, living};
 pub use sockets::OpenSocket;
 pub(super) use sockets::Sockets;
