@@ -7,33 +7,38 @@ use serde_json::Value;
 use crate::promql::Query;
 use crate::{expect_none, files, read, run, yaml};
 
-const RULES: [&str; 2] = ["alerts/trunkline.recording.yml", "alerts/trunkline.alerts.yml"];
+/// The recording rules.
+pub(crate) const RECORDING: &str = "alerts/trunkline.recording.yml";
+/// The alerts, in the order of the runbook.
+pub(crate) const ALERTS: [&str; 2] =
+    ["alerts/trunkline.alerts.yml", "alerts/trunkline.supplementary.yml"];
+const RULES: [&str; 3] = [RECORDING, ALERTS[0], ALERTS[1]];
 const RUNBOOK: &str = "https://github.com/trunkline/trunkline/blob/main/docs/runbook.md";
 
 /// Every rule of a file.
-fn rules(file: &str) -> Vec<Value> {
+pub(crate) fn rules(file: &str) -> Vec<Value> {
     let groups = yaml(file)["groups"].as_array().cloned().unwrap_or_default();
     groups.iter().flat_map(|group| group["rules"].as_array().cloned().unwrap_or_default()).collect()
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value[key].as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Every alert, in the order of its first rule.
 pub(crate) fn names() -> Vec<String> {
     let mut seen = BTreeSet::new();
-    let all = rules(RULES[1]).into_iter().map(|rule| text(&rule, "alert").to_owned());
+    let all = ALERTS.into_iter().flat_map(rules).map(|rule| text(&rule, "alert").to_owned());
     all.filter(|name| seen.insert(name.clone())).collect()
 }
 
 /// The names of the recording rules.
 pub(crate) fn recorded() -> HashSet<String> {
-    rules(RULES[0]).iter().map(|rule| text(rule, "record").to_owned()).collect()
+    rules(RECORDING).iter().map(|rule| text(rule, "record").to_owned()).collect()
 }
 
 #[test]
@@ -98,7 +103,7 @@ fn every_alert_fires_in_one_test_and_is_quiet_in_another() {
 #[test]
 fn every_alert_says_what_it_means_and_where_to_look() {
     let mut faults = vec![];
-    for rule in rules(RULES[1]) {
+    for rule in ALERTS.into_iter().flat_map(rules) {
         let (name, notes) = (text(&rule, "alert"), &rule["annotations"]);
         if !["critical", "warning"].contains(&text(&rule["labels"], "severity")) {
             faults.push(format!("{name}: severity is critical or warning"));
@@ -150,7 +155,7 @@ fn every_rule_reads_metrics_and_labels_that_exist() {
         }
     }
     for record in &recorded {
-        if !read(RULES[1]).contains(record.as_str()) {
+        if !ALERTS.iter().any(|file| read(file).contains(record.as_str())) {
             faults.push(format!("{record}: recorded, and read by no alert"));
         }
     }

@@ -16,6 +16,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("up", &[]),
     ("scrape_duration_seconds", &[]),
     ("scrape_samples_scraped", &[]),
+    ("scrape_samples_post_metric_relabeling", &[]),
     ("process_start_time_seconds", &[]),
     ("process_cpu_seconds_total", &[]),
     ("process_resident_memory_bytes", &[]),
