@@ -9,6 +9,7 @@ mod compose;
 mod dashboards;
 mod lint;
 mod linter;
+mod mutants;
 mod promql;
 mod runbook;
 mod schema;
