@@ -140,7 +140,8 @@ fn annotations() -> Vec<Value> {
         of("process_start_time_seconds", ""),
         of(BUILD_INFO.name(), "")
     );
-    let firing = r#"ALERTS{alertname=~"Trunkline.+", alertstate="firing"}"#.to_owned();
+    let firing =
+        r#"ALERTS{alertname=~"Trunkline.+|RedisClients.+", alertstate="firing"}"#.to_owned();
     vec![
         mark(
             "Not ready",

@@ -69,7 +69,7 @@ fn verdict() -> Vec<Panel> {
             .query(format!("sum by (job) ({})", of("up", "")), "{{job}}"),
         Panel::stat("Alerts firing", "Trunkline alerts that fire now, on any job. Good: 0.")
             .thresholds(&[(None, GREEN), (Some(1.0), RED)])
-            .query(r#"count(ALERTS{alertname=~"Trunkline.+", alertstate="firing"}) or vector(0)"#, "firing"),
+            .query(r#"count(ALERTS{alertname=~"Trunkline.+|RedisClients.+", alertstate="firing"}) or vector(0)"#, "firing"),
     ]
 }
 
