@@ -4,6 +4,7 @@
 //! `TRUNKLINE_TEST_DAEMON` is `server` or `worker`, and `TRUNKLINE_TEST_LEAK`
 //!
 //! - `guard`: a stream of ours is forgotten, and its guard with it;
+//! - `guards`: nine of them, one dial after another;
 //! - `socket`: a connection below all that is ours, with a name as ours have;
 //! - `handshake`: the same whose HELLO failed, so that Redis has no name for it;
 //! - unset: nothing.
@@ -39,6 +40,15 @@ fn leak(owner: &Arc<Owner>) {
         owner.shared().ready(Duration::from_secs(10)).await.unwrap();
         match variable("TRUNKLINE_TEST_LEAK").as_str() {
             "guard" => owner.abandon(Role::Shared),
+            "guards" => {
+                let mut status = owner.shared().watch();
+                for _ in 0..9 {
+                    let before = status.borrow().generation;
+                    owner.abandon(Role::Shared);
+                    let next = status.wait_for(|it| it.is_ready() && it.generation > before);
+                    next.await.unwrap();
+                }
+            }
             "socket" => {
                 let mut ask = redis::cmd("CLIENT");
                 let name: String =
