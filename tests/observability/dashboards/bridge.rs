@@ -70,6 +70,7 @@ fn objective() -> Vec<Panel> {
             .empty("Nothing published.")
             .query(format!("{} / {ALLOWED}", failed("6h")), "6 h"),
         Panel::stat("In time, 30 days", "Share of deliveries whose bytes were written to the client's socket within 0.5 s of acceptance. Good: above 99 %.")
+            .alert("TrunklineDeliveryLatencyBudgetBurn")
             .unit("percentunit")
             .decimals(2)
             .max(1.0)
@@ -213,6 +214,7 @@ fn fan_out() -> Vec<Panel> {
             .unit("ops")
             .query(by("transport", CLIENTS_OPENED.name()), "{{transport}}"),
         Panel::stacked("Clients that left", "Clients that left or were closed, per second, by why. Good: client only, and shutdown in a rollout. slow is a reader that does not keep up.")
+            .alert("TrunklineSlowConsumersDropped")
             .unit("ops")
             .colours(&[(".* slow", ORANGE), (".* error", RED), (".* ping_timeout", YELLOW)])
             .empty("Nobody has left.")
@@ -230,9 +232,11 @@ fn fan_out() -> Vec<Panel> {
             .empty("Nothing was dropped.")
             .query(busy(&by("transport, reason", CLIENT_DROPPED.name())), "{{transport}} {{reason}}"),
         Panel::heatmap("Delivery latency", "From acceptance by Trunkline to the client's socket. Good: milliseconds; the objective's boundary is 0.5 s.", "s")
+            .alert("TrunklineDeliveryLatencyBudgetBurn")
             .sized(12, 9)
             .query(sum("le", &increase(&buckets(DELIVERY_LATENCY.name()))), "{{le}}"),
         Panel::lines("Delivery latency by transport", "Half of the deliveries, and all but one in a hundred. Good: below 0.5 s.")
+            .alert("TrunklineDeliveryLatencyBudgetBurn")
             .unit("s")
             .sized(12, 9)
             .thresholds(&[(None, GREEN), (Some(0.5), RED)])

@@ -32,7 +32,7 @@ fn what_runs() -> Vec<Panel> {
             .names_only()
             .query(format!("max by (version, revision) ({})", of(BUILD_INFO.name(), "")), "{{version}} {{revision}}"),
         Panel::stat("Up for", "Since the process started. Good: since the last rollout; minutes mean that something restarts it.")
-            .alert("TrunklineAbsent")
+            .alert("TrunklineCrashLooping")
             .unit("s")
             .thresholds(&[(None, ORANGE), (Some(600.0), BLUE)])
             .sized(4, 5)
@@ -138,6 +138,7 @@ fn resources() -> Vec<Panel> {
             .unit("bytes")
             .query(sum("", &of("process_resident_memory_bytes", "")), "resident"),
         Panel::lines("Open files", "File descriptors in use, sockets included, as a share of those the system allows. Good: below half; at 100 % no client and no connection can be accepted.")
+            .alert("TrunklineFileDescriptorsNearLimit")
             .unit("percentunit")
             .max(1.0)
             .thresholds(&[(None, GREEN), (Some(0.7), ORANGE), (Some(0.9), RED)])
@@ -160,6 +161,7 @@ fn resources() -> Vec<Panel> {
 fn telemetry() -> Vec<Panel> {
     vec![
         Panel::lines("Series", "Series on its page of metrics. Good: level, and below 1,500; a ramp is a label without a bound, which the design excludes.")
+            .alert("TrunklineSeriesCountHigh")
             .at_least(1600.0)
             .sized(12, 7)
             .thresholds(&[(None, GREEN), (Some(1500.0), ORANGE), (Some(3000.0), RED)])

@@ -150,7 +150,7 @@ fn rules() -> Vec<Panel> {
             .by_process()
             .query(sum("job, instance", &of(RULES_LOADED.name(), "")), "{{instance}}"),
         Panel::stacked("Evaluations", "Evaluations of rule chains per second, by how they ended. Good: no error.")
-            .alert("TrunklineJobsDead")
+            .alert("TrunklineRuleEvaluationErrors")
             .unit("ops")
             .colours(&[("match", GREEN), ("no_match", BLUE), ("error", RED)])
             .query(sum("outcome", &rate(&of(RULE_EVALUATIONS.name(), ""))), "{{outcome}}"),
