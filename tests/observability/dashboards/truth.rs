@@ -35,7 +35,7 @@ pub(crate) fn truth() -> Vec<Panel> {
             .unit("percentunit")
             .decimals(1)
             .sized(8, 5)
-            .thresholds(&[(None, GREEN), (Some(0.7), ORANGE), (Some(0.9), RED)])
+            .thresholds(&[(None, GREEN), (Some(0.7), ORANGE), (Some(0.8), RED)])
             .empty("Redis may not be asked.")
             .query(format!("max({clients} / on (job, instance) {most})"), "of those allowed"),
         Panel::stat("Fleet audited", "How long ago a process counted the connections of the whole fleet. Good: below twice the audit interval, 60 s by default.")
