@@ -77,7 +77,12 @@ pub async fn storm(redis: &Arc<Redis>) -> Script {
     let proxy = Proxy::to(redis.port());
     let backoff = ["--redis-backoff-min", "1ms", "--redis-backoff-max", "20ms"];
     let worker = hurried(Daemon::worker(&proxy.url()), "storm").args(backoff).start();
-    Script::new(vec![target("trunkline-storm", &worker).await], async move |watch| {
+    // It stays ready: were the whole job down, that alert would speak and silence this one.
+    let calm = hurried(Daemon::worker(&redis.url()), "storm").start();
+    let targets =
+        vec![target("trunkline-storm", &worker).await, target("trunkline-storm", &calm).await];
+    Script::new(targets, async move |watch| {
+        let _calm = calm;
         let storm = alarm("TrunklineReconnectStorm", &[("job", "trunkline-storm")]);
         let began = Instant::now();
         let resets = async {
