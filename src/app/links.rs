@@ -2,8 +2,8 @@
 
 use super::daemon::Refusal;
 use crate::config::{CommonConfig, Name, RedisConfig};
-use crate::conn::{Error, Limits, Options, Tls, TlsError};
-use crate::model::{Component, Fault, TlsOptions};
+use crate::conn::{Error, Limits, Options, Owner, Tls, TlsError};
+use crate::model::{Component, ConnectionState, Fault, Role, TlsOptions};
 use crate::queue::Thresholds;
 
 /// What an envelope adds to the data it carries: attributes are bounded, the longest of them at
@@ -59,6 +59,19 @@ pub(super) fn to_redis(
         max_in_flight: redis.max_in_flight,
         ..Options::new(endpoint.target.clone(), namespace.as_str(), component)
     })
+}
+
+/// Waits until the connection is ready or the dial has come to nothing, and then says why, as the
+/// metrics name the reason. The connect timeout bounds it.
+pub(super) async fn dialled(owner: &Owner) -> Result<(), &'static str> {
+    owner.connect().await;
+    let Some(mut status) = owner.watch(Role::Shared) else { return Err("other") };
+    let settled = status.wait_for(|it| it.is_ready() || it.state == ConnectionState::Backoff).await;
+    match settled {
+        Ok(status) if status.is_ready() => Ok(()),
+        Ok(status) => Err(status.last_reason.unwrap_or("other")),
+        Err(_) => Err("other"),
+    }
 }
 
 /// When the queue is too deep.

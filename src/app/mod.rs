@@ -5,6 +5,7 @@ mod dev;
 mod doctor;
 mod drain;
 mod links;
+mod operate;
 mod server;
 mod signals;
 mod tasks;

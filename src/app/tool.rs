@@ -1,4 +1,4 @@
-//! The operator's tool: `trunkline dev`, `publish`, `tail`, `doctor`, `config`.
+//! The operator's tool: `trunkline dev`, `publish`, `tail`, `doctor`, `queue`, `config`.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::daemon::{print, refuse, surroundings};
-use super::{dev, doctor, terminal};
+use super::{dev, doctor, operate, terminal};
 use crate::config::{self, EXIT_BAD_CONFIGURATION, Parsed, Publish, Tail, ToolCommand};
 use crate::http::client::{Client, StreamEvent};
 use crate::model::Component;
@@ -30,6 +30,7 @@ pub fn main() -> ExitCode {
                         ToolCommand::Publish(command) => publish(command).await.map(|()| 0),
                         ToolCommand::Tail(command) => tail(command).await.map(|()| 0),
                         ToolCommand::Doctor(command) => doctor::run(*command).await,
+                        ToolCommand::Queue(command) => operate::run(*command).await,
                     }
                 });
                 // A name that is still being resolved does not hold up the end.

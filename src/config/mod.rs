@@ -36,7 +36,7 @@ pub use otel::OtelConfig;
 pub use render::{documentation, fault_report};
 pub use setting::{DefaultText, Setting};
 pub use source::{Source, Surroundings};
-pub use tool::{Dev, Doctor, Publish, Tail, ToolCommand, tool};
+pub use tool::{Dev, Doctor, Operate, Order, Publish, Tail, ToolCommand, Which, tool};
 pub use value::ByteSize;
 pub use word::{AllowedHost, Environment, LogFormat, Name, Sampler, ServerUrl, WebOrigin};
 

@@ -64,9 +64,19 @@ impl Inspector {
     /// Counts now. It also opens a full queue that has come down to recovery: the queue would
     /// otherwise read full until somebody posts again.
     pub async fn depths(&self) -> Result<Depths, Error> {
+        self.count(&self.thresholds.recovery.to_string()).await
+    }
+
+    /// Counts now and changes nothing.
+    pub(crate) async fn look(&self) -> Result<Depths, Error> {
+        // No queue has come down to less than nothing.
+        self.count("-1").await
+    }
+
+    async fn count(&self, recovery: &str) -> Result<Depths, Error> {
         let Self { keys, .. } = self;
         let names = [keys.stream(), keys.delayed(), keys.dead(), keys.full()];
-        let call = Call::new(&INSPECT, names).arg(GROUP).arg(self.thresholds.recovery);
+        let call = Call::new(&INSPECT, names).arg(GROUP).arg(recovery);
         let (entries, active, delayed, dead, oldest_ms, full): (u64, u64, u64, u64, u64, bool) =
             call.send(&self.shared).await?;
         Ok(Depths {

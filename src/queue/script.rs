@@ -43,6 +43,10 @@ scripts! {
     RETRY = "retry-3" + ["clock", "entry", "wake", "lease", "due"];
     /// Moves jobs to the dead letters.
     BURY = "bury-2" + ["clock", "entry", "lease", "dead"];
+    /// Puts dead letters back.
+    REQUEUE = "requeue-5" + ["clock", "wake"];
+    /// Deletes dead letters.
+    DISCARD = "discard-1" + [];
     /// Takes a worker's name off the queue.
     LEAVE = "leave-2" + ["clock", "wake"];
     /// Counts.

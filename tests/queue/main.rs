@@ -12,4 +12,5 @@ mod faults;
 mod house;
 mod index;
 mod limits;
+mod operate;
 mod process;

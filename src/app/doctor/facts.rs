@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::place::Place;
 use super::rights::{self, Rights};
 use super::status::Asked;
+use crate::app::links::dialled;
 use crate::config::Doctor;
 use crate::conn::Owner;
 use crate::conn::survey::Survey;
 use crate::http::client::Client;
-use crate::model::{ConnectionState, Role};
 use crate::queue::{Keys, QueueSurvey};
 
 /// How long a daemon may take to tell its status.
@@ -58,19 +58,6 @@ async fn look(owner: &Owner, told: &Doctor) -> Result<Seen, &'static str> {
     // Lost on the way: what is missing is missing for that reason, and for no other.
     dialled(owner).await?;
     Ok(Seen { namespace: told.namespace.to_string(), survey, queue, rights })
-}
-
-/// Waits until the connection is ready or the dial has come to nothing. The connect timeout
-/// bounds it.
-async fn dialled(owner: &Owner) -> Result<(), &'static str> {
-    owner.connect().await;
-    let Some(mut status) = owner.watch(Role::Shared) else { return Err("other") };
-    let settled = status.wait_for(|it| it.is_ready() || it.state == ConnectionState::Backoff).await;
-    match settled {
-        Ok(status) if status.is_ready() => Ok(()),
-        Ok(status) => Err(status.last_reason.unwrap_or("other")),
-        Err(_) => Err("other"),
-    }
 }
 
 async fn statuses(told: &Doctor) -> Vec<Asked> {

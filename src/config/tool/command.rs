@@ -7,6 +7,7 @@ use crate::config::reader::setting;
 use crate::model::Component;
 
 use super::doctor::DOCTOR_SETTINGS;
+use super::queue::QUEUE_SETTINGS;
 
 /// The whole command line of `trunkline`.
 pub(super) fn command() -> Command {
@@ -28,6 +29,7 @@ pub(super) fn command() -> Command {
             publish_command(),
             tail_command(),
             doctor_command(),
+            queue_command(),
             config_command(),
         ])
 }
@@ -114,6 +116,51 @@ fn doctor_command() -> Command {
         ])
         .arg(config_arg())
         .args(flags)
+}
+
+fn queue_command() -> Command {
+    let settings = QUEUE_SETTINGS.iter().map(|variable| setting(variable));
+    let flags = settings.filter_map(|setting| flag_arg(setting, Component::Worker));
+    let command = |name: &'static str, about: &'static str, example: &'static str| {
+        Command::new(name).about(about).after_help(format!("Example:\n  trunkline queue {example}"))
+    };
+    let ids = || {
+        [
+            Arg::new("id").value_name("ID").num_args(0..).help("Ids of dead letters"),
+            switch("all", "All that are there, in batches, the oldest first"),
+        ]
+    };
+    let dead = command("dead", "Look at the dead letters, put them back, delete them", "dead list")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands([
+            command("list", "List the dead letters, the last first", "dead list --limit 20 --json")
+                .arg(option("limit", "COUNT", "At most so many".into()).default_value("50")),
+            command("show", "Show one dead letter and its job", "dead show 1738310400000-0")
+                .arg(Arg::new("id").value_name("ID").required(true).help("Id of a dead letter")),
+            command(
+                "requeue",
+                "Put dead letters back into the queue, at their first attempt",
+                "dead requeue 1738310400000-0",
+            )
+            .args(ids()),
+            command("delete", "Delete dead letters for good", "dead delete 1738310400000-0")
+                .args(ids()),
+        ]);
+    command("queue", "Say how many jobs there are, and operate on the dead letters", "status")
+        .long_about(
+            "Opens one connection to Redis, outside the fleet's count. Exit code: 0 done, 1 it could not, or not with all that \
+             were named, 64 bad flags. REDIS_URL, REDIS_HOST and the like are read as by the daemons.",
+        )
+        .next_line_help(true)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands([command("status", "Say how many jobs there are, and how old", "status"), dead])
+        .arg(switch("json", "Print JSON instead of text").global(true))
+        .arg(config_arg().global(true))
+        .args(flags.map(|flag| flag.global(true)))
 }
 
 fn config_command() -> Command {

@@ -3,6 +3,7 @@
 mod command;
 mod doctor;
 mod effective;
+mod queue;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use super::word::ServerUrl;
 use super::{Parsed, flags};
 
 pub use doctor::Doctor;
+pub use queue::{Operate, Order, Which};
 
 /// What the operator asked of `trunkline`. `trunkline config` is answered with text.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +38,8 @@ pub enum ToolCommand {
     Tail(Tail),
     /// Look at Redis and the fleet, and say what is wrong.
     Doctor(Box<Doctor>),
+    /// Look at the queue, or operate on its dead letters.
+    Queue(Box<Operate>),
 }
 
 /// What `trunkline dev` is to run.
@@ -101,6 +105,7 @@ pub fn tool(
         Some(("publish", matches)) => publish(matches, around),
         Some(("tail", matches)) => tail(matches, around),
         Some(("doctor", matches)) => doctor::doctor(matches, around),
+        Some(("queue", matches)) => queue::queue(matches, around),
         Some(("config", matches)) => effective::config(matches, around),
         _ => unreachable!("clap requires one of the subcommands above"),
     }

@@ -41,13 +41,19 @@ fn every_help_has_an_example_and_the_whole_lists_all_commands() {
         &["publish", "--help"],
         &["tail", "--help"],
         &["doctor", "--help"],
+        &["queue", "--help"],
+        &["queue", "status", "--help"],
+        &["queue", "dead", "list", "--help"],
+        &["queue", "dead", "show", "--help"],
+        &["queue", "dead", "requeue", "--help"],
+        &["queue", "dead", "delete", "--help"],
         &["config", "--help"],
     ] {
         assert!(text(words, &[]).contains("Example:\n  trunkline "), "{words:?}");
         assert!(text(words, &[]).contains("Usage: trunkline "), "{words:?}");
     }
     let help = text(&[], &[]);
-    for command in ["dev", "publish", "tail", "doctor", "config"] {
+    for command in ["dev", "publish", "tail", "doctor", "queue", "config"] {
         assert!(help.contains(&format!("\n  {command} ")), "{help}");
     }
     assert!(text(&["--version"], &[]).starts_with("trunkline 0."));
@@ -194,6 +200,44 @@ fn the_doctor_tells_all_its_faults_at_once() {
     assert_eq!(found.len(), starts.len(), "{found:#?}");
     for start in starts {
         assert!(found.iter().any(|fault| fault.starts_with(start)), "{start}: {found:#?}");
+    }
+}
+
+#[test]
+fn the_queue_is_told_what_to_do_and_where_by_flags_anywhere() {
+    let order = |words: &[&str]| match ask(words, &[("REDIS_HOST", "h")]) {
+        Parsed::Run { run: ToolCommand::Queue(operate), .. } => *operate,
+        other => panic!("{words:?}: {other:?}"),
+    };
+    let status = order(&["queue", "status", "--config", "t.toml", "--json"]);
+    assert_eq!((status.order, status.json), (Order::Status, true));
+    assert_eq!(status.queue.name.as_str(), "from-file");
+    assert_eq!(status.redis.endpoint.to_string(), "redis://h:6379");
+    assert_eq!(order(&["queue", "dead", "list", "--limit", "7"]).order, Order::List(7));
+    assert_eq!(order(&["queue", "dead", "show", "1-0"]).order, Order::Show("1-0".into()));
+    let these = Which::These(vec!["1-0".into(), "2-3".into()]);
+    assert_eq!(
+        order(&["queue", "dead", "requeue", "1-0", "2-3"]).order,
+        Order::Requeue(these.clone())
+    );
+    assert_eq!(order(&["queue", "dead", "delete", "1-0", "2-3"]).order, Order::Delete(these));
+    let all = order(&["queue", "--namespace", "shop", "dead", "delete", "--all"]);
+    assert_eq!((all.order, all.namespace.as_str()), (Order::Delete(Which::All), "shop"));
+}
+
+#[test]
+fn what_is_no_dead_letter_is_refused_before_redis_is_asked() {
+    for (words, says) in [
+        (&["requeue"][..], "<ID>...: is missing; give the ids"),
+        (&["delete", "1-0", "--all"], "<ID>...: is given beside --all"),
+        (&["show", "0199-x"], "<ID>: \"0199-x\" is not the id of a dead letter"),
+        (&["requeue", "1-0", "+"], "<ID>: \"+\" is not"),
+        (&["delete", "99999999999999999999-0"], "<ID>: "),
+        (&["list", "--limit", "0"], "--limit: is not a number between 1"),
+        (&["show"], "<ID>: is missing"),
+    ] {
+        let found = faults(&[&["queue", "dead"], words].concat(), &[]);
+        assert!(found.len() == 1 && found[0].starts_with(says), "{words:?}: {found:#?}");
     }
 }
 
