@@ -22,7 +22,7 @@ use trunkline::index::{self, ChainCache, ChainStore};
 use trunkline::model::{Component, JobType};
 use trunkline::queue::{
     Consumer, ConsumerOptions, Handler, Job, Keys, Limits, MAX_BATCH, NewJob, Producer,
-    QueueOptions, Thresholds, Verdict,
+    QueueOptions, Retention, Thresholds, Verdict,
 };
 
 use support::process::Daemon;
@@ -166,6 +166,7 @@ fn consuming(concurrency: usize) -> ConsumerOptions {
         concurrency,
         limits: Limits { attempts: 3, backoff: Duration::from_millis(500) },
         lease: Duration::from_secs(30),
+        retention: Retention { max: 100_000, age: Duration::from_secs(30 * 86_400) },
         safety_poll: Duration::from_secs(5),
     }
 }

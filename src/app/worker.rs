@@ -18,7 +18,9 @@ use crate::flow::process::Process;
 use crate::flow::sample;
 use crate::index::{self, ChainCache};
 use crate::model::{Component, Fault};
-use crate::queue::{Consumer, ConsumerOptions, Drained, Inspector, Keys, Limits, Thresholds};
+use crate::queue::{
+    Consumer, ConsumerOptions, Drained, Inspector, Keys, Limits, Retention, Thresholds,
+};
 
 /// How often a parked worker looks although nobody called: covers whatever got lost on the way.
 const SAFETY_POLL: Duration = Duration::from_secs(5);
@@ -71,6 +73,7 @@ impl Daemon for Worker {
             concurrency: config.concurrency,
             limits: Limits { attempts: config.job_attempts, backoff: config.job_backoff },
             lease: config.job_lease,
+            retention: Retention { max: config.dead_letters_max, age: config.dead_letters_age },
             safety_poll: SAFETY_POLL,
         };
         let chains = ChainCache::new(owner.shared(), chain_keys);

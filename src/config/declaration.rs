@@ -186,6 +186,10 @@ settings! {
         job_backoff: Duration = Text("500ms"), flag "--job-backoff", env "TRUNKLINE_JOB_BACKOFF";
         /// How long a worker may be silent about a job before another one takes it.
         job_lease: Duration = Text("30s"), flag "--job-lease", env "TRUNKLINE_JOB_LEASE";
+        /// Dead letters that are kept; the oldest beyond are dropped, and counted.
+        dead_letters_max: u64 = Text("100000"), flag "--dead-letters-max", env "TRUNKLINE_DEAD_LETTERS_MAX";
+        /// How long a dead letter is kept; older ones are dropped, and counted.
+        dead_letters_age: Duration = Text("30d"), flag "--dead-letters-age", env "TRUNKLINE_DEAD_LETTERS_AGE";
     }
 
     /// What the operator's tool is told when it speaks to a server.

@@ -71,6 +71,9 @@ impl Rules for WorkerConfig {
         at_least(reader, "TRUNKLINE_JOB_ATTEMPTS", self.job_attempts as usize, 1);
         lasts(reader, "TRUNKLINE_JOB_BACKOFF", self.job_backoff, Duration::from_millis(1));
         lasts(reader, "TRUNKLINE_JOB_LEASE", self.job_lease, Duration::from_secs(1));
+        let least = Duration::from_secs(60);
+        at_least(reader, "TRUNKLINE_DEAD_LETTERS_MAX", self.dead_letters_max as usize, 1);
+        lasts(reader, "TRUNKLINE_DEAD_LETTERS_AGE", self.dead_letters_age, least);
         // Renewing a lease may time out once and must still succeed in time.
         reader.require(
             self.job_lease >= 3 * self.common.redis.command_timeout,

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use redis::{Value, cmd};
 
-use super::DEAD_LETTERS_KEPT;
 use super::job::{Entry, EntryId, job_type_of};
 use super::keys::{GROUP, Keys};
-use super::retry::MAX_DELIVERIES;
+use super::retry::{MAX_DELIVERIES, Retention};
 use super::script::{CLAIM, Call, LEAVE, RECLAIM, RECOVER};
 use crate::conn::{Error, Shared};
 use crate::model::{JobType, WakeupMode};
@@ -46,6 +45,8 @@ pub(super) struct Reclaimed {
     pub(super) entries: Vec<Entry>,
     /// The jobs that were given up.
     pub(super) buried: Vec<Buried>,
+    /// Dead letters that were dropped: too many, and too old.
+    pub(super) dropped: (u64, u64),
 }
 
 /// A job that was delivered too often.
@@ -130,6 +131,7 @@ impl Claims {
         lease: Duration,
         cursor: &str,
         parking: &Parking,
+        retention: Retention,
     ) -> Result<Reclaimed, Error> {
         let keys = &self.keys;
         let call = Call::new(&RECLAIM, [keys.stream(), keys.dead(), keys.idle()])
@@ -139,11 +141,13 @@ impl Claims {
             .arg(cursor)
             .arg(count)
             .arg(MAX_DELIVERIES)
-            .arg(DEAD_LETTERS_KEPT)
+            .arg(retention.max)
             .arg(FORGET_AFTER.as_millis() as u64)
-            .arg(&parking.member);
-        let (now_ms, cursor, entries, buried): (u64, String, Vec<Value>, Vec<Value>) =
+            .arg(&parking.member)
+            .arg(retention.age.as_millis() as u64);
+        let answer: (u64, String, Vec<Value>, Vec<Value>, (u64, u64)) =
             call.send(&self.shared).await?;
+        let (now_ms, cursor, entries, buried, dropped) = answer;
         let entries = read(entries, Entry::again)?;
         let buried = buried.into_iter().filter_map(|value| {
             let (job, word): (String, String) = redis::from_redis_value(value).ok()?;
@@ -151,7 +155,7 @@ impl Claims {
             Some(Buried { job, job_type: job_type_of(&word).unwrap_or(JobType::Event) })
         });
         let buried = buried.collect();
-        Ok(Reclaimed { now_ms, cursor, entries, buried })
+        Ok(Reclaimed { now_ms, cursor, entries, buried, dropped })
     }
 
     /// Parks no more; once nothing is pending the consumer's name goes too.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::claim::Claims;
 use super::keys::Keys;
 use super::lease::Leases;
-use super::retry::Limits;
+use super::retry::{Limits, Retention};
 use super::settle::Settler;
 use super::take::{Stopped, Taker};
 use super::work::Handler;
@@ -29,6 +29,8 @@ pub struct ConsumerOptions {
     /// How long a job stays with a worker that says nothing. It is also the longest an
     /// attempt may take.
     pub lease: Duration,
+    /// How many dead letters are kept, and for how long.
+    pub retention: Retention,
     /// How often a parked worker looks although nobody called, give or take a tenth.
     pub safety_poll: Duration,
 }
@@ -70,7 +72,7 @@ impl<H: Handler> Consumer<H> {
         let Claims { shared, keys, consumer } = claims.clone();
         let leases = Leases::new(options.lease);
         let (mut settler, settle, due) =
-            Settler::new(shared.clone(), keys.clone(), consumer.clone());
+            Settler::new(shared.clone(), keys.clone(), consumer.clone(), options.retention);
         let taker =
             Taker::new(claims.clone(), options.clone(), handler, leases.clone(), settle, due);
 

@@ -32,13 +32,10 @@ pub use job::{Dedup, DedupKey, Job, NewJob};
 pub use keys::{GROUP, Keys};
 pub(crate) use letters::{Deed, Fate, Letter, Letters, Sweep};
 pub use producer::{EnqueueError, Enqueued, MAX_BATCH, Producer, QueueOptions, Thresholds};
-pub use retry::{Limits, MAX_DELIVERIES, Verdict};
+pub use retry::{Limits, MAX_DELIVERIES, Retention, Verdict};
 pub(crate) use survey::{Held, QueueSurvey};
 pub use work::Handler;
 
 /// Entries in one call of a script: enough to make the round trip cheap, few enough that the
 /// answer does not delay the others on the connection.
 const BATCH: usize = 64;
-
-/// Dead letters kept; Redis drops the oldest beyond that, in whole blocks.
-const DEAD_LETTERS_KEPT: u32 = 10_000;

@@ -79,6 +79,16 @@ impl Action {
     }
 }
 
+/// How many dead letters are kept, and for how long. What is beyond either is dropped, the oldest
+/// first, and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// At most so many, and at least one.
+    pub max: u64,
+    /// At most so long after they were buried. Older ones go little by little while a worker runs.
+    pub age: Duration,
+}
+
 /// Decides what becomes of a job that is in its `attempt`-th attempt and was delivered
 /// `deliveries` times.
 pub(super) fn decide(verdict: Verdict, attempt: u32, deliveries: u32, limits: Limits) -> Action {

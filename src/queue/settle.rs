@@ -5,15 +5,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::BATCH;
 use super::keys::{GROUP, Keys};
 use super::lease::{Lease, Standing};
 use super::pace::Backoff;
-use super::retry::{Action, Again};
+use super::retry::{Action, Again, Retention};
 use super::script::{BURY, Call, DONE, RETRY};
-use super::{BATCH, DEAD_LETTERS_KEPT};
 use crate::conn::{Sent, Shared};
 use crate::model::JobType;
-use crate::telemetry::events::job::{JobDied, JobDone, JobRetried, LeaseLost};
+use crate::telemetry::events::job::{DeadLettersDropped, JobDied, JobDone, JobRetried, LeaseLost};
 
 /// Settlements that may wait for Redis; beyond that attempts keep their slots, so a worker
 /// that cannot settle takes no more jobs.
@@ -69,6 +69,7 @@ pub(super) struct Settler {
     shared: Shared,
     keys: Keys,
     consumer: String,
+    retention: Retention,
     incoming: mpsc::Receiver<Settlement>,
     /// When the next delayed job is due, as far as Redis told us.
     due: watch::Sender<Option<Instant>>,
@@ -82,10 +83,12 @@ impl Settler {
         shared: Shared,
         keys: Keys,
         consumer: String,
+        retention: Retention,
     ) -> (Self, mpsc::Sender<Settlement>, watch::Receiver<Option<Instant>>) {
         let (send, incoming) = mpsc::channel(BACKLOG);
         let (due, next_due) = watch::channel(None);
-        (Self { shared, keys, consumer, incoming, due, open: Vec::new() }, send, next_due)
+        let open = Vec::new();
+        (Self { shared, keys, consumer, retention, incoming, due, open }, send, next_due)
     }
 
     /// Settles until nobody can send any more and nothing is left. While Redis fails it tries
@@ -137,8 +140,15 @@ impl Settler {
         let asked = std::time::Instant::now();
         let maybe = match self.call(&batch).send::<Vec<i64>>(&self.shared).await {
             Ok(codes) if codes.len() >= batch.len() => {
-                if let Some(wait) = codes.get(batch.len()) {
-                    self.due.send_replace(due_in(*wait));
+                // A retry tells when the next job is due, a burial what fell out for it.
+                match codes[batch.len()..] {
+                    [wait] => drop(self.due.send_replace(due_in(wait))),
+                    [too_many, too_old] => {
+                        let count = |code| u64::try_from(code).unwrap_or(0);
+                        let (too_many, too_old) = (count(too_many), count(too_old));
+                        DeadLettersDropped { too_many, too_old }.emit();
+                    }
+                    _ => {}
                 }
                 for (open, code) in batch.into_iter().zip(codes) {
                     open.close(Standing::of(code));
@@ -163,7 +173,10 @@ impl Settler {
                 to(Call::new(&RETRY, [keys.stream(), keys.delayed(), keys.idle()]))
             }
             Some(Action::Bury { .. }) => {
-                to(Call::new(&BURY, [keys.stream(), keys.dead()])).arg(DEAD_LETTERS_KEPT)
+                let Retention { max, age } = self.retention;
+                to(Call::new(&BURY, [keys.stream(), keys.dead()]))
+                    .arg(max)
+                    .arg(age.as_millis() as u64)
             }
             Some(Action::Done) | None => to(Call::new(&DONE, [keys.stream()])),
         };

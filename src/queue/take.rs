@@ -19,7 +19,7 @@ use super::settle::{Settlement, due_in};
 use super::work::{Attempt, Ended, Handler, pass_on};
 use crate::conn::{Error, Sent, Signal};
 use crate::model::{DeadReason, JobType};
-use crate::telemetry::events::job::{JobDied, JobsReclaimed};
+use crate::telemetry::events::job::{DeadLettersDropped, JobDied, JobsReclaimed};
 
 /// The cursor at which a takeover begins, and which Redis gives when it has seen everything.
 const ROUND_OVER: &str = "0-0";
@@ -208,8 +208,10 @@ impl<H: Handler> Taker<H> {
     }
 
     async fn reclaim(&mut self, free: usize) -> Result<(), Error> {
-        let (lease, parking) = (self.options.lease, self.parking());
-        let reclaimed = self.claims.reclaim(free, lease, &self.cursor, &parking).await?;
+        let (lease, parking, kept) = (self.options.lease, self.parking(), self.options.retention);
+        let reclaimed = self.claims.reclaim(free, lease, &self.cursor, &parking, kept).await?;
+        let (too_many, too_old) = reclaimed.dropped;
+        DeadLettersDropped { too_many, too_old }.emit();
         self.cursor = reclaimed.cursor;
         // One call looks at ten entries for each free slot. A round that is not through goes on
         // at once: a whole fleet's entries would otherwise take many of these periods.

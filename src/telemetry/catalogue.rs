@@ -289,6 +289,8 @@ catalogue! {
     Worker counter JOB_RETRIES = "trunkline_job_retries_total" (Queue, JobType);
     /// Jobs that ended in the dead letters, by why.
     Worker counter JOBS_DEAD = "trunkline_jobs_dead_total" (Queue, JobType, DeadReason);
+    /// Dead letters that were dropped by their retention, by why. Their jobs are lost.
+    Worker counter DEAD_LETTERS_DROPPED = "trunkline_dead_letters_dropped_total" (Queue, DropReason);
     /// Jobs taken over from a worker that stopped renewing its lease.
     Worker counter JOBS_RECLAIMED = "trunkline_jobs_reclaimed_total" Queue;
     /// Jobs whose lease was lost before they could be settled.

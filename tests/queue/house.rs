@@ -84,7 +84,8 @@ impl House {
     pub fn worker(&self) -> WorkerPlan<'_> {
         let limits = Limits { attempts: 3, backoff: Duration::from_millis(20) };
         let (lease, safety_poll) = (Duration::from_secs(30), NEVER);
-        WorkerPlan { house: self, concurrency: 20, limits, lease, safety_poll }
+        let retention = Retention { max: 10_000, age: NEVER };
+        WorkerPlan { house: self, concurrency: 20, limits, lease, retention, safety_poll }
     }
 
     pub async fn depths(&self) -> Depths {
@@ -230,6 +231,7 @@ pub struct WorkerPlan<'a> {
     pub concurrency: usize,
     pub limits: Limits,
     pub lease: Duration,
+    pub retention: Retention,
     pub safety_poll: Duration,
 }
 
@@ -240,8 +242,9 @@ impl WorkerPlan<'_> {
 
     pub async fn start_with(self, handler: impl Handler) -> Worker {
         let (owner, instance) = self.house.link(Component::Worker).await;
-        let WorkerPlan { concurrency, limits, lease, safety_poll, .. } = self;
-        let options = ConsumerOptions { instance, concurrency, limits, lease, safety_poll };
+        let WorkerPlan { concurrency, limits, lease, retention, safety_poll, .. } = self;
+        let options =
+            ConsumerOptions { instance, concurrency, limits, lease, retention, safety_poll };
         let consumer = Consumer::new(owner.shared(), self.house.keys.clone(), options, handler);
         let stop = CancellationToken::new();
         let task = tokio::spawn(consumer.run(stop.clone(), Duration::from_millis(300)));

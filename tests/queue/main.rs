@@ -14,3 +14,4 @@ mod index;
 mod limits;
 mod operate;
 mod process;
+mod retention;

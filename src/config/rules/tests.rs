@@ -57,6 +57,8 @@ fn each_broken_rule_of_a_server_is_one_fault_with_its_fix() {
 fn each_broken_rule_of_a_worker_is_one_fault_with_its_fix() {
     each_is_the_only_fault(&[
         (&["--concurrency", "0"], &[], "--concurrency (TRUNKLINE_CONCURRENCY)", "is 0; give 1 or more"),
+        (&["--dead-letters-max", "0"], &[], "--dead-letters-max (TRUNKLINE_DEAD_LETTERS_MAX)", "is 0; give 1 or more"),
+        (&["--dead-letters-age", "1s"], &[], "--dead-letters-age (TRUNKLINE_DEAD_LETTERS_AGE)", "is 1s; give 1m or more"),
         (&["--job-attempts", "0"], &[], "--job-attempts (TRUNKLINE_JOB_ATTEMPTS)", "is 0; give 1 or more"),
         (&["--job-backoff", "0s"], &[], "--job-backoff (TRUNKLINE_JOB_BACKOFF)", "give 1ms or more"),
         (&["--job-lease", "900ms", "--redis-command-timeout", "300ms"], &[], "--job-lease (TRUNKLINE_JOB_LEASE)", "is 900ms; give 1s or more"),

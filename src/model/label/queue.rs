@@ -46,6 +46,14 @@ labels! {
         Malformed = "malformed",
     };
 
+    /// Why a dead letter was dropped.
+    DropReason as "reason" {
+        /// There are more than `--dead-letters-max`.
+        TooMany = "too_many",
+        /// It is older than `--dead-letters-age`.
+        TooOld = "too_old",
+    };
+
     /// How one evaluation of a rule chain ended.
     RuleOutcome as "outcome" {
         /// At least one action was reached.

@@ -1,20 +1,23 @@
 -- Moves jobs to the dead letters. Repeating it is harmless: what was buried is no longer pending.
 -- KEYS: stream, dead
--- ARGV: group, consumer, dead letters kept, then for each entry: id, deliveries, deliveries in
---       all, reason, detail
--- Answers for each entry: 1 buried, 0 held by another, -1 gone.
+-- ARGV: group, consumer, dead letters kept, ms they are kept, then for each entry: id, deliveries,
+--       deliveries in all, reason, detail
+-- Answers for each entry: 1 buried, 0 held by another, -1 gone; then the dead letters that were
+--         dropped because they are too many, and too old.
 local stream, group, consumer, keep = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local now = now_ms()
-local codes = {}
-local found = pending_between(stream, group, consumer, ARGV[4], ARGV[#ARGV - 4], (#ARGV - 3) / 5)
-for i = 4, #ARGV, 5 do
+local codes, dropped = {}, 0
+local found = pending_between(stream, group, consumer, ARGV[5], ARGV[#ARGV - 4], (#ARGV - 4) / 5)
+for i = 5, #ARGV, 5 do
   local id, deliveries, total, reason, detail = unpack(ARGV, i, i + 4)
   local code = standing(stream, group, id, consumer, deliveries, found)
   codes[#codes + 1] = code
   if code == HELD then
-    bury(stream, KEYS[2], keep, id, reason, detail, total, now)
+    dropped = dropped + bury(stream, KEYS[2], keep, id, reason, detail, total, now)
     remove(stream, group, id)
     found[id] = nil
   end
 end
+codes[#codes + 1] = dropped
+codes[#codes + 1] = expire(KEYS[2], ARGV[4], now)
 return codes

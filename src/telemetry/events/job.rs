@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::model::{DeadReason, JobOutcome, JobType, Label, Queue, RuleOutcome, WakeupMode};
+use crate::model::{
+    DeadReason, DropReason, JobOutcome, JobType, Label, Queue, RuleOutcome, WakeupMode,
+};
 use crate::telemetry::catalogue::*;
 use crate::telemetry::limit::LogLimit;
 
@@ -107,6 +109,28 @@ impl JobDied<'_> {
         if let Some(suppressed) = LIMIT.admit(reason) {
             let (job_type, reason) = (job_type.label(), reason.label());
             warn!(job_type, job, reason, suppressed, "job ended in the dead letters");
+        }
+    }
+}
+
+/// Dead letters were beyond their retention.
+pub struct DeadLettersDropped {
+    /// Dropped for newer ones; none is no event.
+    pub too_many: u64,
+    /// Dropped for their age; none is no event.
+    pub too_old: u64,
+}
+
+impl DeadLettersDropped {
+    /// Counts and logs it.
+    pub fn emit(self) {
+        static LIMIT: LogLimit<DropReason> = LogLimit::new();
+        let both = [(DropReason::TooMany, self.too_many), (DropReason::TooOld, self.too_old)];
+        for (reason, count) in both.into_iter().filter(|(_, count)| *count > 0) {
+            DEAD_LETTERS_DROPPED.at((Queue, reason)).increment(count);
+            if let Some(suppressed) = LIMIT.admit(reason) {
+                warn!(reason = reason.label(), count, suppressed, "dead letters dropped");
+            }
         }
     }
 }

@@ -112,6 +112,11 @@ fn work() -> Vec<Panel> {
             .alert("TrunklineJobsDead")
             .empty("No job was given up.")
             .query(busy(&by("job_type, reason", JOBS_DEAD.name())), "{{job_type}} {{reason}}"),
+        Panel::stacked("Dead letters dropped", "Dead letters beyond `--dead-letters-max` or `--dead-letters-age`: their jobs are lost. Good: none; requeue or delete before.")
+            .at_least(1.0)
+            .decimals(0)
+            .empty("No dead letter was dropped.")
+            .query(busy(&by("reason", DEAD_LETTERS_DROPPED.name())), "{{reason}}"),
         Panel::stacked("Tried again", "Attempts that ended in another attempt later. Good: none outside an outage.")
             .at_least(1.0)
             .decimals(0)
