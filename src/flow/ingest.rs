@@ -117,6 +117,7 @@ fn job(
     limit: usize,
 ) -> Result<NewJob, usize> {
     let traceparent = event.traceparent().or(sent).or(header).map(str::to_owned);
+    let not_before_ms = event.not_before_ms();
     let event = match header {
         Some(header) => event.with_traceparent(header),
         None => event,
@@ -127,7 +128,8 @@ fn job(
     }
     let key = DedupKey::new(event.source(), event.id());
     let dedup = if event.assigned_id() { Dedup::Assigned(key) } else { Dedup::Given(key) };
-    Ok(NewJob { job_type: JobType::Event, body, traceparent, dedup: Some(dedup) })
+    let dedup = Some(dedup);
+    Ok(NewJob { job_type: JobType::Event, body, traceparent, dedup, not_before_ms })
 }
 
 fn refusal(ids: Vec<String>, error: conn::Error) -> IngestError {

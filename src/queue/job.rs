@@ -20,6 +20,9 @@ pub struct NewJob {
     pub traceparent: Option<String>,
     /// How repeats are known; `None` makes a job every time.
     pub dedup: Option<Dedup>,
+    /// The Unix millisecond, by the clock of Redis, before which it is not to be done; `None`, or
+    /// one that has passed, puts it in front of the workers at once.
+    pub not_before_ms: Option<u64>,
 }
 
 /// By what a repeat of a job is known, and for how long.
@@ -62,7 +65,8 @@ pub struct Job {
     pub attempt: u32,
     /// How often any worker was given it, this time included.
     pub deliveries: u32,
-    /// When it was put into the queue, in Unix milliseconds by the clock of Redis.
+    /// When it was put into the queue, or was first to be done if that is later, in Unix
+    /// milliseconds by the clock of Redis.
     pub enqueued_ms: u64,
     /// What was put in.
     pub body: Vec<u8>,

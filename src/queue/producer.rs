@@ -107,6 +107,7 @@ impl Producer {
                 .arg(Uuid::now_v7().to_string())
                 .arg(job.job_type.label())
                 .arg(job.traceparent.as_deref().unwrap_or_default())
+                .arg(job.not_before_ms.unwrap_or(0))
                 .arg(job.body.as_slice())
         })
     }

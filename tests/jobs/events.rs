@@ -1,9 +1,10 @@
 //! Events that are poison, come twice, or are too many.
 
 use std::collections::HashSet;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use trunkline::model::chain_notification_id;
+use trunkline::model::{chain_notification_id, rfc3339, unix_ms};
 
 use crate::house::{House, SOURCE, attempts, notification_of};
 use crate::support::DEADLINE;
@@ -132,4 +133,68 @@ async fn a_full_queue_refuses_events_until_it_has_come_down_to_recovery() {
     ears.hear_all(&expected, DEADLINE).await;
     assert_eq!(ears.ids().into_iter().collect::<HashSet<_>>(), expected);
     house.server.metric("trunkline_queue_full").await.settles(0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_for_later_comes_at_its_time_in_every_mode() {
+    let house = House::with(|server| server.args(["--sample-interval", "100ms"])).await;
+    let ears = Ears::open(&house.server, "told").await;
+    let _worker = house.worker().await;
+    let due = unix_ms() + 2_500;
+    let at = rfc3339(UNIX_EPOCH + Duration::from_millis(due));
+    let event = |id: &str, at: &str| json!({ "specversion": "1.0", "type": "told", "source": SOURCE, "id": id, "notbefore": at, "data": {} });
+    let send = async |kind: &str, headers: &[(&str, &str)], body: String| {
+        let headers = [&[("content-type", kind)], headers].concat();
+        house.http.send("POST".parse().unwrap(), "/v1/events", &headers, body).await
+    };
+    let (one, batch) = ("application/cloudevents+json", "application/cloudevents-batch+json");
+    let binary = |at| {
+        [
+            ("ce-specversion", "1.0"),
+            ("ce-type", "told"),
+            ("ce-source", SOURCE),
+            ("ce-id", "binary"),
+            ("ce-notbefore", at),
+        ]
+    };
+    let many = |at: &str| json!([event("first", at), event("second", at)]).to_string();
+    for (kind, headers, body) in [
+        ("application/json", vec![], event("short", &at).to_string()),
+        (one, vec![], event("whole", &at).to_string()),
+        (batch, vec![], many(&at)),
+        ("application/json", binary(&at).to_vec(), "{}".to_owned()),
+    ] {
+        let answer = send(kind, &headers, body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    let delayed = house.server.metric("trunkline_queue_jobs").await.label("state", "delayed");
+    delayed.reaches(5.0).await;
+    let early = ears.heard();
+    assert!(unix_ms() >= due || early.is_empty(), "heard before its time: {early:?}");
+    let expected: HashSet<_> = ["short", "whole", "first", "second", "binary"]
+        .map(|id| chain_notification_id(SOURCE, id, "told", "tell"))
+        .into();
+    ears.hear_all(&expected, DEADLINE).await;
+    house.is_drained().await;
+
+    for (at, says) in [
+        ("2001-01-01T00:00:00Z", "minute"),
+        ("2999-01-01T00:00:00Z", "366 days"),
+        ("soon", "RFC 3339"),
+    ] {
+        for (kind, headers, body, path) in [
+            ("application/json", vec![], event("short", at).to_string(), "$.notbefore"),
+            (one, vec![], event("whole", at).to_string(), "$.notbefore"),
+            (batch, vec![], many(at), "$[1].notbefore"),
+            ("application/json", binary(at).to_vec(), "{}".to_owned(), "ce-notbefore"),
+        ] {
+            let answer = send(kind, &headers, body).await;
+            let document = answer.json();
+            let faults = document["errors"].as_array().unwrap();
+            let fault = faults.iter().find(|fault| fault["path"] == path).expect(path);
+            assert!(fault["message"].as_str().unwrap().contains(says), "{fault}");
+            assert_eq!(answer.status, 400);
+        }
+    }
+    assert_eq!(house.redis.cli(&["XLEN", &house.keys.stream()]).integer(), 0);
 }

@@ -143,7 +143,13 @@ async fn a_backlog_of_a_hundred_thousand_jobs_drains() {
         let body = format!(
             r#"{{"specversion":"1.0","type":"other","source":"{SOURCE}","id":"{number}"}}"#
         );
-        NewJob { job_type: JobType::Event, body: body.into_bytes(), traceparent: None, dedup: None }
+        NewJob {
+            job_type: JobType::Event,
+            body: body.into_bytes(),
+            traceparent: None,
+            dedup: None,
+            not_before_ms: None,
+        }
     };
     for first in (0..JOBS).step_by(MAX_BATCH) {
         let batch: Vec<_> = (first..first + MAX_BATCH).map(job).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use trunkline::conn::Error;
 use trunkline::index::{self, ChainCache, ChainStore};
 use trunkline::model::{ChannelName, CommandFailure, Component, Subscription};
-use trunkline::queue::{Thresholds, Verdict};
+use trunkline::queue::{NewJob, Thresholds, Verdict};
 
 use crate::house::{Diary, House, NAMESPACE, WorkerPlan, event};
 use crate::support::DEADLINE;
@@ -64,7 +64,9 @@ async fn the_documented_users_may_do_all_that_trunkline_does() {
     house.is_drained().await;
     assert!(!house.depths().await.full);
     house.redis.cli(&["FLUSHALL"]);
-    post.producer.enqueue(&[event("after the flush")]).await.unwrap();
+    let soon = trunkline::model::unix_ms() + 300;
+    let later = NewJob { not_before_ms: Some(soon), ..event("later") };
+    post.producer.enqueue(&[event("after the flush"), later]).await.unwrap();
     house.is_drained().await;
 
     let store = ChainStore::new(post.owner.shared(), chains.clone());

@@ -149,7 +149,7 @@ pub struct Post {
 
 pub fn job(body: &str) -> NewJob {
     let body = body.as_bytes().to_vec();
-    NewJob { job_type: JobType::Event, body, traceparent: None, dedup: None }
+    NewJob { job_type: JobType::Event, body, traceparent: None, dedup: None, not_before_ms: None }
 }
 
 pub fn event(id: &str) -> NewJob {

@@ -11,6 +11,7 @@ mod delivery;
 mod faults;
 mod house;
 mod index;
+mod later;
 mod limits;
 mod operate;
 mod process;

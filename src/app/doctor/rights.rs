@@ -32,6 +32,7 @@ const BOTH: &[&str] = &[
     "XLEN {q}stream",
     "XRANGE {q}stream - +",
     "XPENDING {q}stream workers",
+    "ZADD {q}delayed 0 a",
     "ZCARD {q}delayed",
     "ZRANGE {q}delayed 0 0",
     "ZPOPMAX {q}idle",
@@ -64,7 +65,6 @@ const WORKER: &[&str] = &[
     "XGROUP CREATE {q}stream workers 0",
     "XGROUP DELCONSUMER {q}stream workers a",
     "XINFO CONSUMERS {q}stream workers",
-    "ZADD {q}delayed 0 a",
     "ZREM {q}delayed a",
     "ZRANGEBYSCORE {q}delayed 0 0",
 ];

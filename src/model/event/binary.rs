@@ -57,19 +57,18 @@ pub(super) fn members<'a>(
 
 /// Turns the JSON paths of an event's faults into the names of the headers they came from.
 pub(super) fn name_headers(faults: Vec<Fault>) -> Vec<Fault> {
-    faults
-        .into_iter()
-        .map(|fault| {
-            let name =
-                fault.path.trim_start_matches(['$', '.', '[', '"']).trim_end_matches(['"', ']']);
-            let path = if name == "datacontenttype" {
-                "content-type".to_owned()
-            } else {
-                format!("{PREFIX}{name}")
-            };
-            Fault { path, ..fault }
-        })
-        .collect()
+    faults.into_iter().map(name_header).collect()
+}
+
+/// The same for one.
+pub(super) fn name_header(fault: Fault) -> Fault {
+    let name = fault.path.trim_start_matches(['$', '.', '[', '"']).trim_end_matches(['"', ']']);
+    let path = if name == "datacontenttype" {
+        "content-type".to_owned()
+    } else {
+        format!("{PREFIX}{name}")
+    };
+    Fault { path, ..fault }
 }
 
 fn is_json(content_type: &str) -> bool {

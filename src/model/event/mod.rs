@@ -2,6 +2,7 @@
 
 mod attributes;
 mod binary;
+mod later;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -64,10 +65,9 @@ impl Event {
         for (index, document) in documents.into_iter().enumerate() {
             match Self::structured(document) {
                 Ok(event) => events.push(event),
-                Err(found) => faults.extend(found.into_iter().map(|fault| Fault {
-                    path: fault.path.replacen('$', &format!("$[{index}]"), 1),
-                    ..fault
-                })),
+                Err(found) => {
+                    faults.extend(found.into_iter().map(|fault| Self::fault_at(index, fault)));
+                }
             }
         }
         if faults.is_empty() { Ok(events) } else { Err(faults) }
@@ -132,6 +132,16 @@ impl Event {
             self.members.insert("traceparent".to_owned(), Value::String(header.to_owned()));
         }
         self
+    }
+
+    /// The same fault in an event of a batch.
+    pub fn fault_at(index: usize, fault: Fault) -> Fault {
+        Fault { path: fault.path.replacen('$', &format!("$[{index}]"), 1), ..fault }
+    }
+
+    /// The same fault in an event that came in binary mode.
+    pub fn fault_in_header(fault: Fault) -> Fault {
+        binary::name_header(fault)
     }
 
     /// Whether the server made the id itself: then nobody can repeat it, and it needs no place

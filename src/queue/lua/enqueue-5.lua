@@ -2,13 +2,14 @@
 -- dedup entry: it finds the entry and makes no second job.
 -- KEYS: stream, delayed, idle, full, start of the dedup keys (they share its hash tag)
 -- ARGV: critical, recovery,
---       then for each job: dedup hash or '', ms its entry lasts, id, type, traceparent or '', body
+--       then for each job: dedup hash or '', ms its entry lasts, id, type, traceparent or '',
+--       Unix ms before which it is not to be done, body
 -- Answers 0 when the queue is full, else 1 (duplicate) or 0 (new) for each job.
 local critical, recovery = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = now_ms()
 
 local duplicates, fresh, seen = {}, {}, {}
-for i = 3, #ARGV, 6 do
+for i = 3, #ARGV, 7 do
   local hash = ARGV[i]
   local known = hash ~= '' and (seen[hash] or redis.call('EXISTS', KEYS[5] .. hash) == 1)
   seen[hash] = true
@@ -27,17 +28,33 @@ elseif depth >= critical then
   return 0
 end
 
-for _, i in ipairs(fresh) do
-  local hash, window, id, kind, traceparent, body = unpack(ARGV, i, i + 5)
-  if hash ~= '' then redis.call('SET', KEYS[5] .. hash, 1, 'PX', window) end
-  local fields = { 'job', table.concat({ id, kind, now, 1, 0 }, ' '), 'body', body }
+-- The jobs for later go first: who may not write to the delayed set learns it before anything is
+-- there that would make a repeat look like a duplicate.
+local first = tonumber(redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]) or math.huge
+local at_once, sooner = {}, 0
+local function put(i)
+  local hash, window, id, kind, traceparent, due, body = unpack(ARGV, i, i + 6)
+  due = tonumber(due)
+  -- Its age begins when it is due: until then it waits on purpose.
+  local fields = { 'job', table.concat({ id, kind, math.max(now, due), 1, 0 }, ' '), 'body', body }
   if traceparent ~= '' then
     fields[#fields + 1] = 'traceparent'
     fields[#fields + 1] = traceparent
   end
-  redis.call('XADD', KEYS[1], '*', unpack(fields))
+  if due > now then
+    redis.call('ZADD', KEYS[2], due, cmsgpack.pack(fields))
+    -- Parked workers know when the first of the delayed was due, and would sleep until then.
+    if due < first then sooner = 1 end
+  else
+    redis.call('XADD', KEYS[1], '*', unpack(fields))
+  end
+  if hash ~= '' then redis.call('SET', KEYS[5] .. hash, 1, 'PX', window) end
 end
+for _, i in ipairs(fresh) do
+  if tonumber(ARGV[i + 5]) > now then put(i) else at_once[#at_once + 1] = i end
+end
+for _, i in ipairs(at_once) do put(i) end
 
 if depth + #fresh >= critical then redis.call('SET', KEYS[4], now) end
-wake(KEYS[3], #fresh, now)
+wake(KEYS[3], #at_once + sooner, now)
 return duplicates
