@@ -79,6 +79,7 @@ fn check(page: &str, component: Component) -> BTreeSet<Identity> {
         .collect();
     assert!(strange.is_empty(), "{component}: not in the catalogue: {strange:?}");
     assert!(found.len() <= BUDGET, "{component}: {} series", found.len());
+    assert!(2 * found.len() <= sample_limit(), "{component}: {} series", found.len());
     for (name, labels) in &found {
         let leak = labels.values().find(|value| LEAKS.iter().any(|leak| value.contains(leak)));
         assert_eq!(leak, None, "{name}");
@@ -86,6 +87,14 @@ fn check(page: &str, component: Component) -> BTreeSet<Identity> {
     let kinds: Vec<_> = page.lines().filter(|line| line.starts_with("# TYPE")).collect();
     assert!(kinds.iter().all(|kind| !kind.ends_with(" summary")), "{kinds:?}");
     found
+}
+
+/// What the scrape configuration that is shipped takes from one process: half of it has to do, so
+/// that the next release fits too.
+fn sample_limit() -> usize {
+    let limits = include_str!("../deploy/prometheus.yml").lines();
+    let limits = limits.filter_map(|line| line.trim().strip_prefix("sample_limit: "));
+    limits.map(|limit| limit.parse().unwrap()).min().unwrap()
 }
 
 /// What promtool says of the page; its silence is consent.

@@ -7,9 +7,14 @@ mod support;
 
 use std::net::TcpListener;
 
+use futures_util::StreamExt;
+use futures_util::future::join_all;
 use hyper::Method;
 use serde_json::{Value, json};
+use tokio::time::timeout;
+use tokio_websockets::ClientBuilder;
 
+use support::DEADLINE;
 use support::collector::{Collector, Span};
 use support::http::{Http, Response, Sse};
 use support::port;
@@ -160,6 +165,42 @@ async fn one_post_is_one_trace_from_the_caller_to_the_clients() {
     for word in names.chain(attributes) {
         assert!(page.contains(&format!("`{word}`")), "docs/traces.md does not know `{word}`");
     }
+}
+
+#[tokio::test]
+async fn over_a_websocket_it_is_the_same_trace_and_a_thousand_clients_are_one_span() {
+    let collector = Collector::start();
+    let fleet =
+        Fleet::traced(&collector, &[("OTEL_TRACES_SAMPLER", "parentbased_always_off")]).await;
+    let uri = format!("ws://{}/v1/ws?channel=swordfish", fleet.public.address());
+    let opening = ClientBuilder::new().uri(&uri).unwrap();
+    let (mut socket, _) = timeout(DEADLINE, opening.connect()).await.unwrap().unwrap();
+    let mut next = async || {
+        let message = timeout(DEADLINE, socket.next()).await.unwrap().unwrap().unwrap();
+        serde_json::from_str::<Value>(message.as_text().unwrap()).unwrap()
+    };
+    assert_eq!(next().await, json!({ "subscribed": [SECRET] }));
+    let mut streams = Vec::new();
+    // A hundred at once, so that the listener's backlog takes them.
+    while streams.len() < 999 {
+        let more = (streams.len()..999).take(100).map(|_| fleet.client());
+        streams.extend(join_all(more).await);
+    }
+    fleet.event(Some(CALLER), json!({ "type": "door", "data": SECRET })).await;
+    let told = next().await["notification"]["traceparent"].as_str().map(str::to_owned);
+    for stream in &mut streams {
+        assert_eq!(heard(stream).await, told);
+    }
+    fleet.end().await;
+
+    let spans = collector.spans();
+    assert_eq!(spans.len(), 5, "{spans:#?}");
+    let names = ["POST /v1/events", SEND, PROCESS, PUBLISH, DELIVER];
+    let path = names.map(|name| named(&spans, name));
+    assert!(path.iter().all(|span| span.trace == CALLER.split('-').nth(1).unwrap()));
+    assert!(path.windows(2).all(|pair| pair[1].parent == pair[0].id), "{spans:#?}");
+    assert_eq!(path[4].attribute("trunkline.delivery.count"), "1000");
+    assert_eq!(told, traceparent(path[3]));
 }
 
 #[tokio::test]

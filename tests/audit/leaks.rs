@@ -109,6 +109,38 @@ async fn a_failed_handshake_that_stays_open_shows_with_the_kernel_alone() {
     assert_eq!(kernel["offenders"][0]["addr"], *nameless.addr);
 }
 
+/// What `trunkline doctor` says of a daemon that leaks, and its exit code.
+async fn diagnosed(redis: &Redis, daemon: &Daemon) -> (Value, i32) {
+    let url = format!("http://{}", daemon.admin().await.address());
+    let doctor = Daemon::tool().args(["doctor", "--json", "--admin", &url]);
+    let doctor = doctor.env("REDIS_URL", redis.url()).start();
+    let exit = doctor.exit().await.code().unwrap();
+    let said: Value = serde_json::from_str(&doctor.lines().join("\n")).unwrap();
+    let mut findings = said["findings"].as_array().unwrap().iter();
+    let bad = findings.find(|it| it["check"] == "status" && it["severity"] == "bad");
+    (bad.unwrap_or_else(|| panic!("no leak in {said}")).clone(), exit)
+}
+
+#[tokio::test]
+async fn doctor_says_where_each_of_them_was_opened_as_far_as_anybody_can_know() {
+    for (leak, seen_by, place) in [
+        ("guard", "guards", "src/conn/dial.rs:"),
+        // Nothing of ours opened these: what is known is their end here, as `ss -tp` shows it.
+        ("socket", "kernel", "addr=127.0.0.1:"),
+        ("handshake", "kernel", "addr=127.0.0.1:"),
+    ] {
+        let redis = Redis::start();
+        let worker = leaky(&redis, "worker", leak);
+        let offender = side(&worker, seen_by, is_leak).await["offenders"][0].clone();
+        let (finding, exit) = diagnosed(&redis, &worker).await;
+        let about = finding["about"].to_string();
+        assert!(field(&finding, "is").contains("leaks"), "{leak}: {finding}");
+        assert!(about.contains(place), "{leak}: {place} is not in {finding}");
+        assert!(about.contains(field(&offender, "addr")), "{leak}: {offender} is not in {finding}");
+        assert_eq!(exit, 2, "{leak}");
+    }
+}
+
 #[tokio::test]
 async fn a_daemon_that_leaks_nothing_is_told_of_nothing() {
     let redis = Redis::start();
