@@ -104,6 +104,7 @@ fn telemetry(exporting: Handle) -> TelemetryOptions {
         log_format: LogFormat::Json,
         log_filter: Some("off".to_owned()),
         tracing: TraceOptions::of(&otel),
+        exemplars: false,
         exporting,
     }
 }

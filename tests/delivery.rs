@@ -16,7 +16,7 @@ use support::eventually::eventually;
 use trunkline::config::LogFormat;
 use trunkline::hub::{Bounds, Client, Encoded, Hub, Limits, Refused, Sink, Touched, Written};
 use trunkline::model::*;
-use trunkline::telemetry::{Telemetry, TelemetryOptions};
+use trunkline::telemetry::{PageFormat, Telemetry, TelemetryOptions};
 
 const ROOM: usize = 4;
 
@@ -78,7 +78,7 @@ async fn law(telemetry: &Telemetry, expected: [u64; 4]) -> String {
     let [enqueued, delivered, dropped, waiting] = expected;
     assert_eq!(enqueued, delivered + dropped + waiting);
     eventually(&format!("{expected:?}"), async || {
-        let page = telemetry.render().await;
+        let page = telemetry.render(PageFormat::Text).await.text;
         let found = [
             "trunkline_client_messages_enqueued_total",
             "trunkline_deliveries_total",
@@ -100,6 +100,7 @@ async fn enqueued_is_delivered_plus_dropped_plus_waiting_however_a_client_ends()
         log_format: LogFormat::Text,
         log_filter: None,
         tracing: None,
+        exemplars: false,
         exporting: tokio::runtime::Handle::current(),
     })
     .unwrap();

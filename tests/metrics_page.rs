@@ -14,7 +14,7 @@ use support::programs::Program;
 use trunkline::config::LogFormat;
 use trunkline::model::Component;
 use trunkline::telemetry::catalogue::{ALL, Kind};
-use trunkline::telemetry::{Telemetry, TelemetryOptions};
+use trunkline::telemetry::{PageFormat, Telemetry, TelemetryOptions};
 
 const COMPONENT: &str = "TRUNKLINE_TEST_COMPONENT";
 const PAGE: &str = "TRUNKLINE_TEST_PAGE";
@@ -34,10 +34,12 @@ async fn write_the_page() {
         log_format: LogFormat::Json,
         log_filter: None,
         tracing: None,
+        exemplars: false,
         exporting: tokio::runtime::Handle::current(),
     })
     .unwrap();
-    std::fs::write(std::env::var(PAGE).unwrap(), telemetry.render().await).unwrap();
+    std::fs::write(std::env::var(PAGE).unwrap(), telemetry.render(PageFormat::Text).await.text)
+        .unwrap();
 }
 
 fn page_of(component: Component) -> String {

@@ -11,22 +11,23 @@ use std::time::Duration;
 use support::eventually::eventually;
 use trunkline::config::LogFormat;
 use trunkline::model::*;
-use trunkline::telemetry::events::client::{ClientJoined, Delivered, Enqueued};
+use trunkline::telemetry::events::client::{Accepted, ClientJoined, Delivered, Enqueued};
 use trunkline::telemetry::events::command::{CommandFinished, CommandRefused, InFlight};
 use trunkline::telemetry::events::connection::*;
 use trunkline::telemetry::events::http::{HttpConnectionOpened, RequestFinished};
-use trunkline::telemetry::events::job::{JobDied, JobTaken, WakeupModeChanged};
+use trunkline::telemetry::events::job::{JobDied, JobTaken};
 use trunkline::telemetry::events::publish::{FleetProbed, NotificationPublished, PublishFailed};
 use trunkline::telemetry::events::queue::QueueMeasured;
 use trunkline::telemetry::events::subscriber::*;
-use trunkline::telemetry::{Telemetry, TelemetryOptions, task};
+use trunkline::telemetry::events::wakeup::WakeupModeChanged;
+use trunkline::telemetry::{PageFormat, Telemetry, TelemetryOptions, task};
 
 /// A page, as a scraper reads it.
 struct Page(HashMap<String, f64>);
 
 impl Page {
     async fn of(telemetry: &Telemetry) -> Self {
-        let text = telemetry.render().await;
+        let text = telemetry.render(PageFormat::Text).await.text;
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         Self(
             lines
@@ -62,6 +63,7 @@ async fn the_laws_of_the_counters_hold_on_a_process_at_rest() {
         log_format: LogFormat::Text,
         log_filter: Some("off".into()),
         tracing: None,
+        exemplars: false,
         exporting: tokio::runtime::Handle::current(),
     })
     .unwrap();
@@ -191,7 +193,7 @@ fn clients_come_and_go() -> (ClientJoined, impl Sized) {
     let slow = ClientJoined::emit(Transport::Ws);
     let mut queue = slow.account();
     (0..3).for_each(|_| queue.enqueue(&mut Enqueued::default()));
-    queue.deliver(&mut Delivered::default(), Some(0));
+    queue.deliver(&mut Delivered::default(), Some(Accepted { at_ms: 0, trace: None }));
     slow.closing(ClientClose::Slow);
     drop(slow);
     drop(queue);
@@ -207,10 +209,10 @@ fn work_is_done() {
     QueueMeasured { waiting: 1, active: 2, delayed: 3, dead: 4, oldest, full: true }.emit();
     drop(JobTaken { waited: Duration::from_millis(5) }.emit());
     let (job_type, reason) = (JobType::Event, DeadReason::Abandoned);
-    JobDied { job_type, elapsed: None, job: "1-0", reason }.emit();
+    JobDied { job_type, elapsed: None, job: "1-0", reason, trace: None }.emit();
     WakeupModeChanged { mode: WakeupMode::Tracking }.emit();
     WakeupModeChanged { mode: WakeupMode::Polling }.emit();
     drop(HttpConnectionOpened::emit());
     let elapsed = Duration::from_millis(1);
-    RequestFinished { endpoint: Endpoint::GetChain, status: 404, elapsed }.emit();
+    RequestFinished { endpoint: Endpoint::GetChain, status: 404, elapsed, trace: None }.emit();
 }

@@ -47,6 +47,7 @@ async fn make_a_trace() {
         log_format: LogFormat::Json,
         log_filter: None,
         tracing: settings(),
+        exemplars: false,
         exporting: tokio::runtime::Handle::current(),
     })
     .unwrap();

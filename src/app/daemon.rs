@@ -186,6 +186,7 @@ fn telemetry_options(
         log_format: config.log.format.unwrap_or_else(detect_format),
         log_filter: Some(config.log.filter.clone()),
         tracing: TraceOptions::of(&config.otel),
+        exemplars: config.exemplars,
         exporting: watch.clone(),
     }
 }

@@ -70,9 +70,9 @@ impl Watch {
         let sources = Sources {
             started: Box::new(move || started(&first)),
             report: Box::new(move || Report::new(component, &instance, &now)),
-            metrics: Box::new(move || {
+            metrics: Box::new(move |wanted| {
                 let telemetry = telemetry.clone();
-                Box::pin(async move { telemetry.render().await })
+                Box::pin(async move { telemetry.render(wanted).await })
             }),
         };
         let admin = Admin::new(component, progress.clone(), Arc::clone(&monitor), sources);

@@ -87,6 +87,9 @@ settings! {
         instance: Option<Name> = Unset("random 64-bit hex"), flag "--instance", env "TRUNKLINE_INSTANCE";
         /// Where metrics, health and status are served. It is read-only and may be bound anywhere.
         admin_listen: SocketAddr = PerDaemon { server: "127.0.0.1:9464", worker: "127.0.0.1:9465" }, flag "--admin-listen", env "TRUNKLINE_ADMIN_LISTEN";
+        /// Whether the latency histograms keep the last sampled trace of each bucket, for scrapers that
+        /// ask `/metrics` for OpenMetrics. Needs tracing.
+        exemplars: bool = Text("false"), flag "--exemplars", env "TRUNKLINE_EXEMPLARS";
         /// The largest event or notification.
         max_payload: ByteSize = Text("64 KiB"), flag "--max-payload", env "TRUNKLINE_MAX_PAYLOAD";
     }

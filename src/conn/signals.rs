@@ -20,7 +20,7 @@ use super::error::Error;
 use super::line::Part;
 use super::state::Epoch;
 use crate::model::WakeupMode;
-use crate::telemetry::events::job::WakeupModeChanged;
+use crate::telemetry::events::wakeup::WakeupModeChanged;
 
 /// The keys of [`super::Options::signals`], each with a count of what was heard of it.
 pub(super) struct Signals {

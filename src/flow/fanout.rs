@@ -144,7 +144,7 @@ fn decode(
     // What comes without a trace begins none here.
     let traceparent = notification.traceparent.as_deref();
     let context = traceparent.and_then(|traceparent| trace::decide(Some(traceparent)));
-    Ok((Encoded::new(&notification), context))
+    Ok((Encoded::traced(&notification, context), context))
 }
 
 impl Publish {

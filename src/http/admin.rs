@@ -8,8 +8,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
 use super::access::admit_reader;
@@ -19,7 +19,7 @@ use super::public::json_response;
 use super::serve::{Answer, Connection, catch_panic};
 use crate::health::{Monitor, Progress, Readiness, Report};
 use crate::model::{Check, Component, Label, Problem, ProblemKind};
-use crate::telemetry::CONTENT_TYPE as METRICS_CONTENT_TYPE;
+use crate::telemetry::{PageFormat, Rendered};
 
 type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
 
@@ -38,8 +38,8 @@ pub struct Sources {
     pub started: Ask<bool>,
     /// The connections at this moment.
     pub report: Ask<Report>,
-    /// The page of metrics.
-    pub metrics: Ask<BoxFuture<'static, String>>,
+    /// The page of metrics, in the format that is wanted if it can be had.
+    pub metrics: Box<dyn Fn(PageFormat) -> BoxFuture<'static, Rendered> + Send + Sync>,
 }
 
 impl Admin {
@@ -53,7 +53,8 @@ impl Admin {
         Self { component, progress, monitor, sources, started: AtomicBool::new(false) }
     }
 
-    async fn pass(&self, method: &Method, path: &str, query: &str) -> Response<Body> {
+    async fn pass(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+        let (path, query) = (uri.path(), uri.query().unwrap_or_default());
         let known = ["/livez", "/readyz", "/startupz", "/metrics", "/status"];
         if !known.contains(&path) {
             let detail = format!("this listener has {}", known.join(", "));
@@ -66,7 +67,7 @@ impl Admin {
             "/livez" => self.live(),
             "/readyz" => self.ready(is_verbose(query)),
             "/startupz" => self.startup(),
-            "/metrics" => self.metrics().await,
+            "/metrics" => self.metrics(headers).await,
             _ => self.status(),
         };
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -108,10 +109,12 @@ impl Admin {
         json_response(status, &json!({ "started": started }))
     }
 
-    async fn metrics(&self) -> Response<Body> {
-        let page = (self.sources.metrics)().await;
-        let mut response = Response::new(Body::Whole(Bytes::from(page)));
-        let content_type = HeaderValue::from_static(METRICS_CONTENT_TYPE);
+    async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
+        let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let Rendered { format, text } = (self.sources.metrics)(PageFormat::wanted(accept)).await;
+        let mut response = Response::new(Body::Whole(Bytes::from(text)));
+        let content_type = HeaderValue::from_static(format.content_type());
+        response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         response
     }
@@ -130,8 +133,7 @@ impl Answer for Admin {
         if let Err(problem) = admit_reader(request.uri(), request.headers(), local) {
             return problem.into_response();
         }
-        let query = request.uri().query().unwrap_or_default();
-        let answer = self.pass(request.method(), request.uri().path(), query);
+        let answer = self.pass(request.method(), request.uri(), request.headers());
         catch_panic("admin request", answer).await
     }
 }

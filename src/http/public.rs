@@ -61,7 +61,8 @@ impl Answer for Public {
         let response = span.instrument(catch_panic("http request", answer)).await;
         let status = response.status().as_u16();
         span.answered(status);
-        RequestFinished { endpoint, status, elapsed: started.elapsed() }.emit();
+        let (elapsed, trace) = (started.elapsed(), span.context());
+        RequestFinished { endpoint, status, elapsed, trace }.emit();
         response
     }
 }

@@ -3,6 +3,9 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::model::{Notification, Transport};
+use crate::telemetry::TraceId;
+use crate::telemetry::events::client::Accepted;
+use crate::telemetry::trace::TraceContext;
 
 /// Bytes ready for a client's socket, shared by all clients of a transport.
 #[derive(Clone, Debug)]
@@ -14,7 +17,7 @@ pub struct Frame {
 /// What a frame carries. Only notifications are counted, from queue to socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
-    Notification { accepted_ms: Option<u64> },
+    Notification { accepted: Option<Accepted> },
     Announcement,
 }
 
@@ -34,11 +37,10 @@ impl Frame {
         matches!(self.content, Content::Notification { .. })
     }
 
-    /// When the notification was accepted by Trunkline, in Unix milliseconds; a foreign one
-    /// never was.
-    pub(super) fn accepted_ms(&self) -> Option<u64> {
+    /// When the notification was accepted by Trunkline; a foreign one never was.
+    pub(super) fn accepted(&self) -> Option<Accepted> {
         match self.content {
-            Content::Notification { accepted_ms } => accepted_ms,
+            Content::Notification { accepted } => accepted,
             Content::Announcement => None,
         }
     }
@@ -53,7 +55,7 @@ impl Frame {
 #[derive(Debug)]
 pub struct Encoded {
     json: Vec<u8>,
-    accepted_ms: Option<u64>,
+    accepted: Option<Accepted>,
     sse: Option<Bytes>,
     ws: Option<Bytes>,
 }
@@ -61,8 +63,14 @@ pub struct Encoded {
 impl Encoded {
     /// Encodes the CloudEvent that every client sees.
     pub fn new(notification: &Notification) -> Self {
-        let accepted_ms = notification.accepted_ms;
-        Self { json: notification.to_client_json(), accepted_ms, sse: None, ws: None }
+        Self::traced(notification, None)
+    }
+
+    /// The same, whose delivery is part of a trace.
+    pub fn traced(notification: &Notification, context: Option<TraceContext>) -> Self {
+        let trace = TraceId::of(context);
+        let accepted = notification.accepted_ms.map(|at_ms| Accepted { at_ms, trace });
+        Self { json: notification.to_client_json(), accepted, sse: None, ws: None }
     }
 
     /// The frame for one transport.
@@ -72,10 +80,7 @@ impl Encoded {
             Transport::Sse => self.sse.get_or_insert_with(|| sse_event("notification", json)),
             Transport::Ws => self.ws.get_or_insert_with(|| ws_message("notification", json)),
         };
-        Frame {
-            bytes: bytes.clone(),
-            content: Content::Notification { accepted_ms: self.accepted_ms },
-        }
+        Frame { bytes: bytes.clone(), content: Content::Notification { accepted: self.accepted } }
     }
 }
 

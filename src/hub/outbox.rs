@@ -302,7 +302,7 @@ impl State {
                 queue.advance(count, |done| {
                     if let Some((_, account)) = presence.as_mut().filter(|_| done.is_notification())
                     {
-                        account.deliver(delivered, done.accepted_ms());
+                        account.deliver(delivered, done.accepted());
                     }
                 });
                 self.unblocked |= std::mem::take(&mut self.blocked);
@@ -366,7 +366,7 @@ impl Rest {
     pub fn written(mut self) {
         let notification = self.frame.as_ref().filter(|frame| frame.is_notification());
         if let (Some(frame), Some(account)) = (notification, &mut self.account) {
-            account.deliver(&mut Delivered::default(), frame.accepted_ms());
+            account.deliver(&mut Delivered::default(), frame.accepted());
         }
     }
 }

@@ -8,6 +8,7 @@ use redis::Value;
 use uuid::Uuid;
 
 use crate::model::{JobType, Label};
+use crate::telemetry::trace::TraceContext;
 
 /// A job to be put into the queue.
 #[derive(Clone, Debug)]
@@ -72,6 +73,13 @@ pub struct Job {
     pub body: Vec<u8>,
     /// W3C trace context of whoever made it.
     pub traceparent: Option<String>,
+}
+
+impl Job {
+    /// The trace of whoever made it.
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        self.traceparent.as_deref().and_then(TraceContext::parse)
+    }
 }
 
 /// The id of a stream entry.

@@ -14,6 +14,7 @@ use super::script::{BURY, Call, DONE, RETRY};
 use crate::conn::{Sent, Shared};
 use crate::model::JobType;
 use crate::telemetry::events::job::{DeadLettersDropped, JobDied, JobDone, JobRetried, LeaseLost};
+use crate::telemetry::trace::TraceContext;
 
 /// Settlements that may wait for Redis; beyond that attempts keep their slots, so a worker
 /// that cannot settle takes no more jobs.
@@ -30,6 +31,8 @@ pub(super) struct Settlement {
     /// Deliveries in all.
     pub(super) deliveries: u32,
     pub(super) action: Action,
+    /// The trace its event was created in.
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// A settlement that Redis has not answered.
@@ -43,7 +46,7 @@ struct Open {
 impl Open {
     /// Tells what Redis made of it, and lets go of the lease.
     fn close(self, standing: Standing) {
-        let Settlement { lease, id, job_type, attempt, action, .. } = self.settlement;
+        let Settlement { lease, id, job_type, attempt, action, trace, .. } = self.settlement;
         let (job, elapsed) = (id.as_str(), lease.since.elapsed());
         match standing {
             Standing::Held => {}
@@ -52,13 +55,13 @@ impl Open {
             Standing::Gone | Standing::Lost => return LeaseLost { job }.emit(),
         }
         match action {
-            Action::Done => JobDone { job_type, elapsed }.emit(),
+            Action::Done => JobDone { job_type, elapsed, trace }.emit(),
             Action::Again(Again { delay, reason, .. }) => {
-                JobRetried { job_type, elapsed, job, attempt, delay, reason }.emit();
+                JobRetried { job_type, elapsed, job, attempt, delay, reason, trace }.emit();
             }
             Action::Bury { reason, .. } => {
                 let elapsed = (attempt > 0).then_some(elapsed);
-                JobDied { job_type, elapsed, job, reason }.emit();
+                JobDied { job_type, elapsed, job, reason, trace }.emit();
             }
         }
     }

@@ -225,8 +225,8 @@ impl<H: Handler> Taker<H> {
         self.hungry |= reclaimed.entries.len() == free;
         JobsReclaimed { count: reclaimed.entries.len() as u64 }.emit();
         for Buried { job, job_type } in &reclaimed.buried {
-            JobDied { job_type: *job_type, elapsed: None, job, reason: DeadReason::Abandoned }
-                .emit();
+            let (job_type, reason) = (*job_type, DeadReason::Abandoned);
+            JobDied { job_type, elapsed: None, job, reason, trace: None }.emit();
         }
         for entry in reclaimed.entries {
             self.start(entry, reclaimed.now_ms, false);
@@ -240,15 +240,21 @@ impl<H: Handler> Taker<H> {
         let lease = self.leases.hold(entry_id, deliveries, now_ms);
         let (settlement, ended) = match entry.into_job() {
             Some(job) if !stopping => return self.attempt(lease, job),
-            Some(Job { id, job_type, attempt, deliveries, .. }) => {
+            Some(job) => {
+                let trace = job.trace();
+                let Job { id, job_type, attempt, deliveries, .. } = job;
                 let action = Action::hand_back(attempt, deliveries);
-                (Settlement { lease, id, job_type, attempt, deliveries, action }, Ended::HandedBack)
+                let settlement =
+                    Settlement { lease, id, job_type, attempt, deliveries, action, trace };
+                (settlement, Ended::HandedBack)
             }
             None => {
                 let detail = "not an entry of this queue".to_owned();
                 let action = Action::Bury { reason: DeadReason::Malformed, detail };
                 let (id, job_type) = (entry_id.to_string(), JobType::Event);
-                let settlement = Settlement { lease, id, job_type, attempt: 0, deliveries, action };
+                let (attempt, trace) = (0, None);
+                let settlement =
+                    Settlement { lease, id, job_type, attempt, deliveries, action, trace };
                 (settlement, Ended::Finished)
             }
         };

@@ -13,7 +13,9 @@ use metrics::{
 };
 use metrics_exporter_prometheus::PrometheusRecorder;
 
-use super::catalogue::{ALL, Definition};
+use super::catalogue::*;
+use super::exemplar::{self, Exemplars};
+use super::page::PageFormat;
 
 /// Gives histograms of the catalogue to [`Histograms`], and all else to the exporter.
 pub(super) struct Sorting {
@@ -62,26 +64,43 @@ struct Series {
 
 impl Histograms {
     fn of(&self, metric: &'static Definition, key: &Key) -> Arc<Buckets> {
-        let labels = key.labels().map(|label| format!("{}=\"{}\"", label.key(), label.value()));
+        let labels = key.labels().map(|it| format!("{}=\"{}\"", it.key(), escaped(it.value())));
         let labels = labels.collect::<Vec<_>>().join(",");
         let mut histograms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Series { help: metric.help, all: BTreeMap::new() };
         let series = histograms.entry(metric.name).or_insert_with(fresh);
         let buckets = series.all.entry(labels);
-        Arc::clone(buckets.or_insert_with(|| Arc::new(Buckets::new(metric.buckets))))
+        let exemplars = exemplar::is_on() && has_exemplars(metric.name);
+        let fresh = || Arc::new(Buckets::new(metric.buckets, exemplars));
+        Arc::clone(buckets.or_insert_with(fresh))
     }
 
-    /// Adds all of them to a page in the text format of Prometheus.
-    pub(super) fn render(&self, page: &mut String) {
+    /// Adds all of them to a page.
+    pub(super) fn render(&self, format: PageFormat, page: &mut String) {
         let histograms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, Series { help, all }) in &*histograms {
-            let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+            let help = match format {
+                PageFormat::Text => help.replace('\\', "\\\\").replace('\n', "\\n"),
+                PageFormat::OpenMetrics => escaped(help),
+            };
             let told = write!(page, "# HELP {name} {help}\n# TYPE {name} histogram\n");
-            told.and_then(|()| all.iter().try_for_each(|(l, it)| it.render(name, l, page)))
-                .and_then(|()| page.write_char('\n'))
+            told.and_then(|()| all.iter().try_for_each(|(l, it)| it.render(name, l, format, page)))
                 .expect("a String takes everything");
+            if format == PageFormat::Text {
+                page.push('\n');
+            }
         }
     }
+}
+
+/// A label's value as either format writes it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// The three latencies that somebody asks "of which trace?".
+fn has_exemplars(metric: &str) -> bool {
+    [DELIVERY_LATENCY.name(), JOB_DURATION.name(), HTTP_REQUEST_DURATION.name()].contains(&metric)
 }
 
 /// Threads that count the same thing at the same time do it in different cache lines: as many as
@@ -100,6 +119,7 @@ thread_local! {
 struct Buckets {
     bounds: &'static [f64],
     stripes: Box<[Stripe]>,
+    exemplars: Option<Exemplars>,
 }
 
 /// What some threads observed. Aligned to two lines of 64 bytes, which processors fetch together.
@@ -122,23 +142,36 @@ impl Stripe {
 }
 
 impl Buckets {
-    fn new(bounds: &'static [f64]) -> Self {
+    fn new(bounds: &'static [f64], exemplars: bool) -> Self {
         assert!(bounds.len() < Stripe::MOST, "a histogram with {} bounds", bounds.len());
-        Self { bounds, stripes: (0..STRIPES).map(|_| Stripe::new()).collect() }
+        let exemplars = exemplars.then(|| Exemplars::new(bounds.len() + 1));
+        Self { bounds, stripes: (0..STRIPES).map(|_| Stripe::new()).collect(), exemplars }
     }
 
-    fn render(&self, name: &str, labels: &str, page: &mut String) -> std::fmt::Result {
+    fn render(
+        &self,
+        name: &str,
+        labels: &str,
+        format: PageFormat,
+        page: &mut String,
+    ) -> std::fmt::Result {
         let comma = if labels.is_empty() { "" } else { "," };
         let mut count = 0;
         for place in 0..=self.bounds.len() {
             let observed = |stripe: &Stripe| stripe.counts[place].load(Ordering::Relaxed);
             count += self.stripes.iter().map(observed).sum::<u64>();
             write!(page, "{name}_bucket{{{labels}{comma}le=\"")?;
-            match self.bounds.get(place) {
-                Some(bound) => write!(page, "{bound}")?,
-                None => page.write_str("+Inf")?,
+            match (self.bounds.get(place), format) {
+                (Some(bound), PageFormat::Text) => write!(page, "{bound}")?,
+                // Always with a fraction: Prometheus 3 stores both as `1.0`.
+                (Some(bound), PageFormat::OpenMetrics) => write!(page, "{bound:?}")?,
+                (None, _) => page.write_str("+Inf")?,
             }
-            writeln!(page, "\"}} {count}")?;
+            write!(page, "\"}} {count}")?;
+            if let (Some(exemplars), PageFormat::OpenMetrics) = (&self.exemplars, format) {
+                exemplars.render(place, page)?;
+            }
+            page.write_char('\n')?;
         }
         let sum = |stripe: &Stripe| f64::from_bits(stripe.sum.load(Ordering::Relaxed));
         let sum: f64 = self.stripes.iter().map(sum).sum();
@@ -161,6 +194,9 @@ impl HistogramFn for Buckets {
         let place = place.unwrap_or(self.bounds.len());
         let stripe = &self.stripes[STRIPE.with(|stripe| *stripe)];
         stripe.counts[place].fetch_add(count as u64, Ordering::Relaxed);
+        if let Some(exemplars) = &self.exemplars {
+            exemplars.observe(place, value);
+        }
         let add = |sum: u64| Some((f64::from_bits(sum) + value * count as f64).to_bits());
         // Always Ok: the closure never declines.
         let _ = stripe.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -170,16 +206,18 @@ impl HistogramFn for Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::exemplar::TraceId;
+    use crate::telemetry::trace::TraceContext;
 
     #[test]
     fn an_observation_counts_in_its_bucket_and_in_all_above() {
-        let buckets = Buckets::new(&[0.5, 2.5]);
+        let buckets = Buckets::new(&[0.5, 2.5], false);
         for value in [0.1, 0.5, 9.0] {
             buckets.record(value);
         }
         buckets.record_many(2.0, 2);
         let mut page = String::new();
-        buckets.render("n", "a=\"b\"", &mut page).unwrap();
+        buckets.render("n", "a=\"b\"", PageFormat::Text, &mut page).unwrap();
         let expected = "n_bucket{a=\"b\",le=\"0.5\"} 2\nn_bucket{a=\"b\",le=\"2.5\"} 4\n\
                         n_bucket{a=\"b\",le=\"+Inf\"} 5\nn_sum{a=\"b\"} 13.6\nn_count{a=\"b\"} 5\n";
         assert_eq!(page, expected);
@@ -187,22 +225,55 @@ mod tests {
 
     #[test]
     fn what_many_threads_observe_is_added_up() {
-        let buckets = Buckets::new(&[0.5]);
+        let buckets = Buckets::new(&[0.5], false);
         std::thread::scope(|scope| {
             for _ in 0..3 * STRIPES {
                 scope.spawn(|| (0..100).for_each(|_| buckets.record(2.0)));
             }
         });
         let (mut page, observed) = (String::new(), 300 * STRIPES);
-        buckets.render("n", "", &mut page).unwrap();
+        buckets.render("n", "", PageFormat::Text, &mut page).unwrap();
         assert!(page.ends_with(&format!("n_sum {}\nn_count {observed}\n", 2 * observed)), "{page}");
     }
 
     #[test]
     fn a_series_without_labels_has_no_braces_but_for_its_buckets() {
         let mut page = String::new();
-        Buckets::new(&[0.5]).render("n", "", &mut page).unwrap();
+        Buckets::new(&[0.5], false).render("n", "", PageFormat::Text, &mut page).unwrap();
         let expected = "n_bucket{le=\"0.5\"} 0\nn_bucket{le=\"+Inf\"} 0\nn_sum 0\nn_count 0\n";
         assert_eq!(page, expected);
+    }
+
+    #[test]
+    fn the_last_trace_of_a_bucket_stands_behind_it_in_openmetrics_alone() {
+        exemplar::enable();
+        let trace = |id: u8| {
+            let text = format!("00-{id:032x}-00f067aa0ba902b7-01");
+            TraceId::of(TraceContext::parse(&text))
+        };
+        let buckets = Buckets::new(&[1.0], true);
+        for (id, value) in [(1, 0.25), (2, 0.5), (3, 2.0)] {
+            exemplar::during(trace(id), || buckets.record(value));
+        }
+        buckets.record(0.75);
+        let unsampled =
+            TraceContext::parse("00-00000000000000000000000000000009-00f067aa0ba902b7-00");
+        exemplar::during(TraceId::of(unsampled), || buckets.record(0.75));
+        let [mut text, mut open] = [String::new(), String::new()];
+        buckets.render("n", "", PageFormat::Text, &mut text).unwrap();
+        buckets.render("n", "", PageFormat::OpenMetrics, &mut open).unwrap();
+        assert!(text.starts_with("n_bucket{le=\"1\"} 4\nn_bucket{le=\"+Inf\"} 5\n"), "{text}");
+        let lines: Vec<_> = open.lines().collect();
+        let starts = [
+            format!("n_bucket{{le=\"1.0\"}} 4 # {{trace_id=\"{:032x}\"}} 0.5 1", 2),
+            format!("n_bucket{{le=\"+Inf\"}} 5 # {{trace_id=\"{:032x}\"}} 2.0 1", 3),
+        ];
+        assert!(lines.iter().zip(&starts).all(|(line, start)| line.starts_with(start)), "{open}");
+        assert_eq!(lines[2..], ["n_sum 4.25", "n_count 5"]);
+    }
+
+    #[test]
+    fn a_value_that_would_end_its_quotes_is_escaped() {
+        assert_eq!(escaped("a\\b\"c\nd"), "a\\\\b\\\"c\\nd");
     }
 }

@@ -9,10 +9,11 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::catalogue::{self, BUILD_INFO};
+use super::exemplar;
 use super::histogram::{Histograms, Sorting};
 use super::lines::{self, Lines};
 use super::log;
-use super::page::Page;
+use super::page::{Page, PageFormat, Rendered};
 use super::trace::{self, Exporting, TraceOptions};
 use crate::config::LogFormat;
 use crate::model::{Build, Component, Queue};
@@ -32,6 +33,8 @@ pub struct TelemetryOptions {
     pub log_filter: Option<String>,
     /// Where spans go; `None` switches tracing off.
     pub tracing: Option<TraceOptions>,
+    /// Whether the latency histograms keep the traces of their last observations.
+    pub exemplars: bool,
     /// The runtime that spans are sent on: not one whose time is wanted for something else.
     pub exporting: Handle,
 }
@@ -72,7 +75,8 @@ impl Telemetry {
     /// Outside of a Tokio runtime.
     pub fn start(options: &TelemetryOptions) -> Result<Self, InitError> {
         let TelemetryOptions { component, instance, queue, .. } = options;
-        let TelemetryOptions { log_format, log_filter, tracing, exporting, .. } = options;
+        let TelemetryOptions { log_format, log_filter, tracing, exemplars, exporting, .. } =
+            options;
         let runtime = Handle::current();
         let lines = log::lines(*component, *log_format).map_err(InitError::LogThread)?;
         let logged = log::layer(*log_format, log_filter.as_deref(), lines.clone())?;
@@ -84,6 +88,10 @@ impl Telemetry {
         tracing_subscriber::registry().with(spans).with(logged).try_init()?;
         if let Some(options) = tracing {
             trace::enable(options.sampler);
+            // Without traces there would be nothing to show.
+            if *exemplars {
+                exemplar::enable();
+            }
         }
 
         Queue::configure(queue);
@@ -98,12 +106,12 @@ impl Telemetry {
         Ok(Self { page, exporting, lines })
     }
 
-    /// The page of metrics, in the format of [`CONTENT_TYPE`](super::CONTENT_TYPE); empty for
-    /// the tool. At most one second old. Dropping the future does no harm.
-    pub async fn render(&self) -> String {
+    /// The page of metrics; empty for the tool. In OpenMetrics where that is wanted and exemplars
+    /// are on, else as text. At most one second old. Dropping the future does no harm.
+    pub async fn render(&self, wanted: PageFormat) -> Rendered {
         match &self.page {
-            Some(page) => page.render().await,
-            None => String::new(),
+            Some(page) => page.render(wanted).await,
+            None => Rendered { format: PageFormat::Text, text: String::new() },
         }
     }
 

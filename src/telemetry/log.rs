@@ -4,7 +4,7 @@
 //! reads it. Both leave by [`lines`](super::lines), so that a reader that stalls holds up nobody;
 //! the operator's tool keeps standard output for its results and logs nothing there.
 //! A JSON line is flat: `timestamp`, `level`, `message`, `target`, then the event's fields, and
-//! `trace_id` and `span_id` where a sampled span is current.
+//! `trace_id` and `span_id` where a sampled span is current. A line of text ends in both.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -17,7 +17,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, ParseError, filter_fn};
-use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, layer as fmt_layer};
 use tracing_subscriber::registry::LookupSpan;
@@ -58,12 +58,10 @@ where
     let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
     let layer = fmt_layer().with_writer(move || out.clone());
     Ok(match format {
-        LogFormat::Text => layer
-            .with_timer(Milliseconds)
-            .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_filter(filter)
-            .boxed(),
+        LogFormat::Text => {
+            let ansi = std::io::stderr().is_terminal();
+            layer.with_ansi(ansi).event_format(Text::new(ansi)).with_filter(filter).boxed()
+        }
         LogFormat::Json => layer.event_format(Json).with_filter(filter).boxed(),
     })
 }
@@ -77,6 +75,43 @@ struct Milliseconds;
 impl FormatTime for Milliseconds {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         writer.write_str(&timestamp())
+    }
+}
+
+/// The ids of the sampled span that is current.
+fn current() -> Option<(String, String)> {
+    let context = opentelemetry::Context::current();
+    let span = context.span();
+    let span = span.span_context();
+    span.is_sampled().then(|| (span.trace_id().to_string(), span.span_id().to_string()))
+}
+
+/// The crate's own format, and at its end where in which trace.
+struct Text(Format<Full, Milliseconds>);
+
+impl Text {
+    fn new(ansi: bool) -> Self {
+        Self(Format::default().with_timer(Milliseconds).with_target(false).with_ansi(ansi))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Text
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some((trace, span)) = current() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        writeln!(writer, "{} trace_id={trace} span_id={span}", line.trim_end_matches('\n'))
     }
 }
 
@@ -112,11 +147,11 @@ fn object(metadata: &tracing::Metadata<'_>, fields: Fields) -> serde_json::Resul
     for (name, value) in fields.rest {
         map.serialize_entry(name, &value)?;
     }
-    let context = opentelemetry::Context::current();
-    let span = context.span();
-    if span.span_context().is_sampled() {
-        map.serialize_entry("trace_id", &span.span_context().trace_id().to_string())?;
-        map.serialize_entry("span_id", &span.span_context().span_id().to_string())?;
+    if let Some((trace, span)) = current() {
+        map.serialize_entry("trace_id", &trace)?;
+        map.serialize_entry("span_id", &span)?;
+    } else if let Some(trace) = fields.trace {
+        map.serialize_entry("trace_id", &trace)?;
     }
     SerializeMap::end(map)?;
     // A serializer of JSON writes UTF-8.
@@ -129,6 +164,8 @@ struct Fields {
     message: String,
     /// The target of a line that came through the `log` crate.
     log_target: Option<String>,
+    /// The trace of something whose span has ended.
+    trace: Option<Value>,
     rest: Vec<(&'static str, Value)>,
 }
 
@@ -142,8 +179,9 @@ impl Fields {
             "message" => self.message = text(value),
             "log.target" => self.log_target = Some(text(value)),
             "log.module_path" | "log.file" | "log.line" => {}
+            "trace_id" => self.trace = Some(value),
             // A key stands once in a line, and these have a meaning already.
-            "timestamp" | "level" | "target" | "trace_id" | "span_id" => {}
+            "timestamp" | "level" | "target" | "span_id" => {}
             name => self.rest.push((name, value)),
         }
     }
@@ -176,8 +214,10 @@ impl Visit for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
     use std::io::Write;
     use std::sync::{Arc, Mutex};
+    use tracing_subscriber::fmt::format::DefaultFields;
     use tracing_subscriber::layer::SubscriberExt;
 
     #[derive(Clone, Default)]
@@ -193,9 +233,16 @@ mod tests {
     }
 
     fn line(log: impl FnOnce()) -> String {
+        written(Json, log)
+    }
+
+    fn written<F>(format: F, log: impl FnOnce()) -> String
+    where
+        F: FormatEvent<tracing_subscriber::Registry, DefaultFields> + Send + Sync + 'static,
+    {
         let written = Written::default();
         let writer = written.clone();
-        let layer = fmt_layer().event_format(Json).with_writer(move || writer.clone());
+        let layer = fmt_layer().event_format(format).with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let bytes = written.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -219,6 +266,34 @@ mod tests {
         assert!(head.starts_with(r#"{"timestamp":"20"#) && head.ends_with('Z'), "{line}");
         let expected = r#"","level":"WARN","message":"redis connection lost","target":"trunkline::telemetry::log::tests","role":"shared","attempts":3,"seconds":0.25,"ok":false,"detail":"said \"no\"\nand left"}"#;
         assert_eq!(tail, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn a_line_of_either_format_bears_the_trace_of_the_sampled_span_it_is_in() {
+        let [trace, span] = ["4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"];
+        let within = |flags| {
+            let context = SpanContext::new(
+                TraceId::from_hex(trace).unwrap(),
+                SpanId::from_hex(span).unwrap(),
+                flags,
+                true,
+                TraceState::default(),
+            );
+            let context = opentelemetry::Context::new().with_remote_span_context(context);
+            let _guard = context.attach();
+            let text = written(Text::new(false), || tracing::info!(height = 7, "shot"));
+            [text, line(|| tracing::info!(height = 7, "shot"))]
+        };
+        let [text, json] = within(TraceFlags::SAMPLED);
+        let end = format!("  INFO shot height=7 trace_id={trace} span_id={span}\n");
+        assert!(text.ends_with(&end), "{text}");
+        assert!(json.contains(&format!("\"trace_id\":\"{trace}\"")), "{json}");
+        let [text, json] = within(TraceFlags::default());
+        assert!(text.ends_with("  INFO shot height=7\n"), "{text}");
+        assert!(!json.contains("trace_id"), "{json}");
+        // Told by the event itself, once its span has ended.
+        let ended = line(|| tracing::info!(trace_id = trace, "shot"));
+        assert!(ended.contains(&format!("\"trace_id\":\"{trace}\"")), "{ended}");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 
 pub mod catalogue;
 pub mod events;
+#[cfg(feature = "bridge")]
+mod exemplar;
 pub mod family;
 #[cfg(feature = "bridge")]
 mod histogram;
@@ -18,14 +20,18 @@ mod lines;
 #[cfg(feature = "bridge")]
 mod log;
 #[cfg(feature = "bridge")]
+mod openmetrics;
+#[cfg(feature = "bridge")]
 mod page;
 pub mod task;
 #[cfg(feature = "bridge")]
 pub mod trace;
 
 #[cfg(feature = "bridge")]
+pub use exemplar::TraceId;
+#[cfg(feature = "bridge")]
 pub use init::{InitError, Telemetry, TelemetryOptions};
 #[cfg(feature = "bridge")]
 pub use log::detect_format;
 #[cfg(feature = "bridge")]
-pub use page::CONTENT_TYPE;
+pub use page::{PageFormat, Rendered};

@@ -8,11 +8,51 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use super::catalogue::*;
+use super::exemplar;
 use super::histogram::Histograms;
+use super::openmetrics;
 
-/// What `/metrics` answers as its content type. The exporter would say a bare `text/plain`,
-/// which Prometheus 3 refuses.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How a page of metrics is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageFormat {
+    /// The text format of Prometheus.
+    Text,
+    /// OpenMetrics 1.0, which has room for exemplars.
+    OpenMetrics,
+}
+
+impl PageFormat {
+    /// What an `Accept` header asks for: OpenMetrics where it is named and not refused, as
+    /// Prometheus does.
+    pub fn wanted(accept: &str) -> Self {
+        let wants = |range: &str| {
+            let mut parts = range.split(';').map(str::trim);
+            let named = parts.next() == Some("application/openmetrics-text");
+            named
+                && parts
+                    .all(|it| it != "q=0" && (!it.starts_with("version=") || it == "version=1.0.0"))
+        };
+        if accept.split(',').any(wants) { Self::OpenMetrics } else { Self::Text }
+    }
+
+    /// What the answer says it is. The exporter would say a bare `text/plain`, which Prometheus 3
+    /// refuses.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// A page of metrics.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// How it is written.
+    pub format: PageFormat,
+    /// The page.
+    pub text: String,
+}
 
 /// How long a page is handed out again.
 const FRESH: Duration = Duration::from_secs(1);
@@ -27,7 +67,7 @@ pub(super) struct Page {
     histograms: Histograms,
     process: metrics_process::Collector,
     runtime: Handle,
-    last: Arc<Mutex<Option<(Instant, String)>>>,
+    last: Arc<Mutex<Option<(Instant, Rendered)>>>,
 }
 
 impl Page {
@@ -37,35 +77,45 @@ impl Page {
         Self { handle, histograms, process, runtime, last: Arc::default() }
     }
 
-    pub(super) async fn render(self: &Arc<Self>) -> String {
+    /// OpenMetrics only while there are exemplars to show: without them the format would be
+    /// another one for nothing.
+    pub(super) async fn render(self: &Arc<Self>, wanted: PageFormat) -> Rendered {
+        let format = if exemplar::is_on() { wanted } else { PageFormat::Text };
         // The guard goes along to the blocking thread: a scrape that is given up does not let
         // the next one render beside it.
         let mut last = self.last.clone().lock_owned().await;
         if let Some((at, page)) = &*last
             && at.elapsed() < FRESH
+            && page.format == format
         {
             return page.clone();
         }
         let page = self.clone();
         let rendering = tokio::task::spawn_blocking(move || {
-            let text = page.render_now();
-            *last = Some((Instant::now(), text.clone()));
-            text
+            let page = Rendered { format, text: page.render_now(format) };
+            *last = Some((Instant::now(), page.clone()));
+            page
         });
         match rendering.await {
-            Ok(text) => text,
+            Ok(page) => page,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime ends, and the listener with it: nobody reads this.
-            Err(_) => String::new(),
+            Err(_) => Rendered { format, text: String::new() },
         }
     }
 
-    fn render_now(&self) -> String {
+    fn render_now(&self, format: PageFormat) -> String {
         let start = Instant::now();
         self.process.collect();
         self.observe_runtime();
         let mut text = self.handle.render();
-        self.histograms.render(&mut text);
+        if format == PageFormat::OpenMetrics {
+            text = openmetrics::from_text(&text);
+        }
+        self.histograms.render(format, &mut text);
+        if format == PageFormat::OpenMetrics {
+            text.push_str(openmetrics::EOF);
+        }
         METRICS_RENDER_DURATION.at(()).set(start.elapsed().as_secs_f64());
         text
     }
@@ -79,5 +129,32 @@ impl Page {
         RUNTIME_TASKS.at(()).set(metrics.num_alive_tasks() as f64);
         RUNTIME_QUEUE.at(()).set(metrics.global_queue_depth() as f64);
         RUNTIME_BUSY.at(()).absolute(busy.as_secs());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openmetrics_is_what_asks_for_it_in_the_version_there_is() {
+        let prometheus =
+            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2,*/*;q=0.1";
+        for accept in [
+            prometheus,
+            "application/openmetrics-text",
+            "text/plain, application/openmetrics-text; version=1.0.0",
+        ] {
+            assert_eq!(PageFormat::wanted(accept), PageFormat::OpenMetrics, "{accept}");
+        }
+        for accept in [
+            "",
+            "*/*",
+            "text/plain",
+            "application/openmetrics-text;version=0.0.1",
+            "application/openmetrics-text;q=0",
+        ] {
+            assert_eq!(PageFormat::wanted(accept), PageFormat::Text, "{accept}");
+        }
     }
 }

@@ -75,6 +75,19 @@ impl Prometheus {
         .await
     }
 
+    /// The traces that a metric's exemplars lead to, since the start.
+    pub async fn exemplars(&self, metric: &str) -> Vec<String> {
+        let unix = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let (start, end) = (unix(self.began), unix(SystemTime::now()) + 1);
+        let path = format!("/api/v1/query_exemplars?query={metric}&start={start}&end={end}");
+        let answer = self.http.get(&path).await.json();
+        assert_eq!(answer["status"], "success", "{answer}");
+        let series = answer["data"].as_array().cloned().unwrap_or_default();
+        let all =
+            series.iter().flat_map(|it| it["exemplars"].as_array().cloned().unwrap_or_default());
+        all.map(|it| it["labels"]["trace_id"].as_str().unwrap().to_owned()).collect()
+    }
+
     async fn ask(&self, path: &str) -> Result<Vec<Line>, String> {
         let answer = self.http.get(path).await.json();
         if answer["status"] != "success" {
@@ -112,6 +125,7 @@ async fn launch(directory: &Path) -> (Process, Http) {
         let port = port::free();
         let mut command = Program::Prometheus.command();
         command.arg("--config.file").arg(directory.join("prometheus.yml"));
+        command.arg("--enable-feature=exemplar-storage");
         command.arg("--storage.tsdb.path").arg(directory.join("data"));
         command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log.try_clone().unwrap());

@@ -2,6 +2,7 @@ use super::*;
 use crate::health::{Facts, Monitor, ProbeFacts, Progress, Report, SubscriptionFacts};
 use crate::http::admin::{Admin, Sources};
 use crate::model::{ConnectionState, Role};
+use crate::telemetry::Rendered;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 struct Desk {
@@ -41,7 +42,9 @@ impl Desk {
                 move || started.load(Ordering::Relaxed)
             }),
             report: Box::new(move || Report::new(Component::Worker, "here", &owner)),
-            metrics: Box::new(|| Box::pin(async { "up 1\n".to_owned() })),
+            metrics: Box::new(|format| {
+                Box::pin(async move { Rendered { format, text: "up 1\n".to_owned() } })
+            }),
         };
         let admin = Admin::new(Component::Worker, progress.clone(), Arc::new(monitor), sources);
         let (address, _, _) = serve(admin, 10);

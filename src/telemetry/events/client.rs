@@ -10,6 +10,7 @@ use tracing::{debug, info};
 
 use crate::model::{ClientClose, Label, Transport};
 use crate::telemetry::catalogue::*;
+use crate::telemetry::exemplar::{self, TraceId};
 use crate::telemetry::limit::LogLimit;
 
 struct Presence {
@@ -90,13 +91,13 @@ impl Waiting {
         enqueued.0[Label::index(self.client.transport)] += 1;
     }
 
-    /// One less waits: the client's socket has it. `accepted_ms` is when Trunkline accepted it, in
-    /// Unix milliseconds; a foreign one has no such time and no latency.
+    /// One less waits: the client's socket has it. A foreign one was never accepted and has no
+    /// latency.
     #[inline]
-    pub fn deliver(&mut self, delivered: &mut Delivered, accepted_ms: Option<u64>) {
+    pub fn deliver(&mut self, delivered: &mut Delivered, accepted: Option<Accepted>) {
         debug_assert!(self.count > 0, "only what was enqueued is delivered");
         self.count -= 1;
-        delivered.add(self.client.transport, accepted_ms);
+        delivered.add(self.client.transport, accepted);
     }
 
     /// Hands so many of them to an account of their own.
@@ -133,6 +134,15 @@ impl Drop for Enqueued {
     }
 }
 
+/// When Trunkline accepted a notification, and as part of which trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// For the exemplar; `None` when exemplars are off.
+    pub trace: Option<TraceId>,
+}
+
 /// Notifications that clients' sockets took, for each transport. They are counted together when
 /// this is dropped, which has to be within a fraction of a millisecond: that is when their latency
 /// ends, and the time they were accepted at is in whole ones.
@@ -141,18 +151,18 @@ impl Drop for Enqueued {
 pub struct Delivered {
     counts: [u64; Transport::ALL.len()],
     /// How many were accepted at the same time; few times are among them.
-    accepted: Vec<(Transport, u64, usize)>,
+    accepted: Vec<(Transport, Accepted, usize)>,
 }
 
 impl Delivered {
     #[inline]
-    fn add(&mut self, transport: Transport, accepted_ms: Option<u64>) {
+    fn add(&mut self, transport: Transport, accepted: Option<Accepted>) {
         self.counts[Label::index(transport)] += 1;
-        let Some(accepted_ms) = accepted_ms else { return };
-        let same = |it: &&mut (Transport, u64, usize)| (it.0, it.1) == (transport, accepted_ms);
+        let Some(accepted) = accepted else { return };
+        let same = |it: &&mut (Transport, Accepted, usize)| (it.0, it.1) == (transport, accepted);
         match self.accepted.iter_mut().rev().find(same) {
             Some((_, _, count)) => *count += 1,
-            None => self.accepted.push((transport, accepted_ms, 1)),
+            None => self.accepted.push((transport, accepted, 1)),
         }
     }
 }
@@ -169,10 +179,11 @@ impl Drop for Delivered {
             return;
         }
         let now = super::unix_seconds();
-        for (transport, accepted_ms, count) in self.accepted.drain(..) {
-            let latency = now - accepted_ms as f64 / 1_000.0;
+        for (transport, Accepted { at_ms, trace }, count) in self.accepted.drain(..) {
             // Accepted on a host whose clock is ahead of ours: the lag metric tells of the skew.
-            DELIVERY_LATENCY.at(transport).record_many(latency.max(0.0), count);
+            let latency = (now - at_ms as f64 / 1_000.0).max(0.0);
+            let measured = DELIVERY_LATENCY.at(transport);
+            exemplar::during(trace, || measured.record_many(latency, count));
         }
     }
 }

@@ -8,7 +8,9 @@ use tracing::{debug, info, warn};
 
 use crate::model::{Endpoint, StatusClass};
 use crate::telemetry::catalogue::*;
+use crate::telemetry::exemplar::{self, TraceId};
 use crate::telemetry::limit::LogLimit;
+use crate::telemetry::trace::TraceContext;
 
 /// A listener is bound: connections are queued from now on.
 pub struct Listening {
@@ -53,15 +55,17 @@ pub struct RequestFinished {
     pub status: u16,
     /// Since its headers were read.
     pub elapsed: Duration,
+    /// The trace it is part of.
+    pub trace: Option<TraceContext>,
 }
 
 impl RequestFinished {
     /// Measures it.
     #[inline]
     pub fn emit(self) {
-        let Self { endpoint, status, elapsed } = self;
-        let class = status_class(status);
-        HTTP_REQUEST_DURATION.at((endpoint, class)).record(elapsed.as_secs_f64());
+        let Self { endpoint, status, elapsed, trace } = self;
+        let measured = HTTP_REQUEST_DURATION.at((endpoint, status_class(status)));
+        exemplar::during(TraceId::of(trace), || measured.record(elapsed.as_secs_f64()));
         debug!(
             method = endpoint.method(),
             route = endpoint.route(),

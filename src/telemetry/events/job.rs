@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use crate::model::{
-    DeadReason, DropReason, JobOutcome, JobType, Label, Queue, RuleOutcome, WakeupMode,
-};
+use crate::model::{DeadReason, DropReason, JobOutcome, JobType, Queue, RuleOutcome};
 use crate::telemetry::catalogue::*;
+use crate::telemetry::exemplar::{self, TraceId};
 use crate::telemetry::limit::LogLimit;
+use crate::telemetry::trace::TraceContext;
 
 /// A worker took a job.
 pub struct JobTaken {
@@ -44,14 +44,16 @@ pub struct JobDone {
     pub job_type: JobType,
     /// From taking it to settling it.
     pub elapsed: Duration,
+    /// The trace it is part of.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobDone {
     /// Measures it.
     #[inline]
     pub fn emit(self) {
-        let Self { job_type, elapsed } = self;
-        JOB_DURATION.at((Queue, job_type, JobOutcome::Done)).record(elapsed.as_secs_f64());
+        let Self { job_type, elapsed, trace } = self;
+        measure(job_type, JobOutcome::Done, elapsed, trace);
     }
 }
 
@@ -69,18 +71,24 @@ pub struct JobRetried<'a> {
     pub delay: Duration,
     /// Why it failed: a reason of a closed set.
     pub reason: &'static str,
+    /// The trace it is part of.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobRetried<'_> {
     /// Measures and counts it.
     pub fn emit(self) {
         static LIMIT: LogLimit<JobType> = LogLimit::new();
-        let Self { job_type, elapsed, job, attempt, delay, reason } = self;
-        JOB_DURATION.at((Queue, job_type, JobOutcome::Retried)).record(elapsed.as_secs_f64());
+        let Self { job_type, elapsed, job, attempt, delay, reason, trace } = self;
+        measure(job_type, JobOutcome::Retried, elapsed, trace);
         JOB_RETRIES.at((Queue, job_type)).increment(1);
         if let Some(suppressed) = LIMIT.admit(job_type) {
             let (job_type, delay_seconds) = (job_type.label(), delay.as_secs_f64());
-            warn!(job_type, job, attempt, delay_seconds, reason, suppressed, "job goes again");
+            let trace_id = logged(trace);
+            warn!(
+                job_type,
+                job, attempt, delay_seconds, reason, suppressed, trace_id, "job goes again"
+            );
         }
     }
 }
@@ -95,22 +103,35 @@ pub struct JobDied<'a> {
     pub job: &'a str,
     /// Why.
     pub reason: DeadReason,
+    /// The trace it is part of.
+    pub trace: Option<TraceContext>,
 }
 
 impl JobDied<'_> {
     /// Measures and counts it.
     pub fn emit(self) {
         static LIMIT: LogLimit<DeadReason> = LogLimit::new();
-        let Self { job_type, elapsed, job, reason } = self;
+        let Self { job_type, elapsed, job, reason, trace } = self;
         if let Some(elapsed) = elapsed {
-            JOB_DURATION.at((Queue, job_type, JobOutcome::Dead)).record(elapsed.as_secs_f64());
+            measure(job_type, JobOutcome::Dead, elapsed, trace);
         }
         JOBS_DEAD.at((Queue, job_type, reason)).increment(1);
         if let Some(suppressed) = LIMIT.admit(reason) {
             let (job_type, reason) = (job_type.label(), reason.label());
-            warn!(job_type, job, reason, suppressed, "job ended in the dead letters");
+            let trace_id = logged(trace);
+            warn!(job_type, job, reason, suppressed, trace_id, "job ended in the dead letters");
         }
     }
+}
+
+fn measure(job_type: JobType, outcome: JobOutcome, elapsed: Duration, trace: Option<TraceContext>) {
+    let measured = JOB_DURATION.at((Queue, job_type, outcome));
+    exemplar::during(TraceId::of(trace), || measured.record(elapsed.as_secs_f64()));
+}
+
+/// The id in a line that is written after the span of its job has ended.
+fn logged(trace: Option<TraceContext>) -> Option<String> {
+    trace.filter(|trace| trace.sampled()).map(TraceContext::trace_id)
 }
 
 /// Dead letters were beyond their retention.
@@ -166,22 +187,6 @@ impl LeaseLost<'_> {
         if let Some(suppressed) = LIMIT.admit(()) {
             warn!(job = self.job, suppressed, "lease lost: the result is discarded");
         }
-    }
-}
-
-/// A worker learns of new jobs in another way than before.
-pub struct WakeupModeChanged {
-    /// The way from now on.
-    pub mode: WakeupMode,
-}
-
-impl WakeupModeChanged {
-    /// Shows and logs it.
-    pub fn emit(self) {
-        for mode in WakeupMode::ALL {
-            WAKEUP_MODE.at(*mode).set(f64::from(*mode == self.mode));
-        }
-        info!(mode = self.mode.label(), "way of learning of new jobs changed");
     }
 }
 

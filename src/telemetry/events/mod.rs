@@ -19,17 +19,19 @@ pub mod command;
 pub mod connection;
 #[cfg(feature = "bridge")]
 pub mod http;
+#[cfg(feature = "bridge")]
 pub mod job;
 pub mod process;
 pub mod publish;
 #[cfg(feature = "bridge")]
 pub mod queue;
 pub mod subscriber;
+pub mod wakeup;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Now, as a gauge of Unix seconds wants it.
-fn unix_seconds() -> f64 {
+pub(super) fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 

@@ -10,7 +10,7 @@ use crate::config::{self, OtelConfig};
 /// a trace would begin in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    pub(super) trace_id: u128,
+    pub(in crate::telemetry) trace_id: u128,
     pub(super) span_id: u64,
     pub(super) sampled: bool,
     /// Nothing has happened in this trace yet: its first span has no parent.

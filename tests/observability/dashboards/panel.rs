@@ -4,6 +4,7 @@
 //! table, and the link leads to the runbook.
 
 use serde_json::{Value, json};
+use trunkline::telemetry::catalogue::{DELIVERY_LATENCY, HTTP_REQUEST_DURATION, JOB_DURATION};
 
 pub(crate) const RUNBOOK: &str = "https://github.com/trunkline/trunkline/blob/main/docs/runbook.md";
 
@@ -231,17 +232,26 @@ impl Panel {
 
     /// One more query and how its series are called.
     pub(crate) fn query(mut self, expr: impl Into<String>, legend: &str) -> Self {
-        let instant = self.kind == "table";
+        let (expr, instant) = (expr.into(), self.kind == "table");
         let format = match self.kind {
             "table" => "table",
             "heatmap" => "heatmap",
             _ => "time_series",
         };
-        self.targets.push(json!({
+        // A picture has room for the traces of its own time.
+        let pictured = ["timeseries", "heatmap"].contains(&self.kind);
+        let traced = [DELIVERY_LATENCY.name(), JOB_DURATION.name(), HTTP_REQUEST_DURATION.name()];
+        let asks = |name: &&str| expr.contains(&format!("{name}_bucket"));
+        let exemplar = pictured && traced.iter().any(asks);
+        let mut target = json!({
             "refId": char::from(b'A' + self.targets.len() as u8).to_string(),
-            "datasource": datasource(), "editorMode": "code", "expr": expr.into(),
+            "datasource": datasource(), "editorMode": "code", "expr": expr,
             "legendFormat": legend, "format": format, "instant": instant, "range": !instant,
-        }));
+        });
+        if exemplar {
+            target["exemplar"] = json!(true);
+        }
+        self.targets.push(target);
         self
     }
 

@@ -3,7 +3,10 @@
 #![cfg(feature = "bridge")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod exemplars;
 
 use std::net::TcpListener;
 
@@ -159,7 +162,7 @@ async fn one_post_is_one_trace_from_the_caller_to_the_clients() {
     assert_eq!(field(&line, "span_id"), process.id);
     assert!(!format!("{spans:?}").contains(SECRET), "{spans:#?}");
 
-    let page = include_str!("../docs/traces.md");
+    let page = include_str!("../../docs/traces.md");
     let names = spans.iter().map(|span| span.name.replace("rule-engine-events", "{queue}"));
     let attributes = spans.iter().flat_map(|span| span.attributes.keys().cloned());
     for word in names.chain(attributes) {
@@ -269,6 +272,21 @@ async fn what_is_not_sampled_makes_no_span_and_stays_unsampled_to_the_end() {
     assert!(heard(&mut client).await.is_some_and(|told| told.ends_with("-00")));
     fleet.end().await;
     assert!(collector.exports().is_empty(), "{:#?}", collector.spans());
+}
+
+#[tokio::test]
+async fn a_job_that_fails_says_in_its_log_line_as_part_of_which_trace() {
+    let collector = Collector::start();
+    let fleet = Fleet::traced(&collector, &[]).await;
+    let chain = json!({ "on": { "type": "*" }, "nodes": [
+        { "id": "if", "kind": "filter", "when": "event.data.missing == 1", "then": "tell" },
+        { "id": "tell", "kind": "action", "notify": { "channel": "'never'", "type": "t" } },
+    ]});
+    let answer = fleet.public.put("/v1/rule-chains/fails", &chain).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    fleet.event(Some(CALLER), json!({ "type": "door", "data": {} })).await;
+    let line = fleet.worker.logged("job ended in the dead letters", |_| true).await;
+    assert_eq!(field(&line, "trace_id"), CALLER.split('-').nth(1).unwrap());
 }
 
 #[tokio::test]
