@@ -131,20 +131,14 @@ impl Owner {
             ear.line.connect().await;
         }
         if let Some(interval) = self.options.probe_interval {
-            self.probing.get_or_init(|| {
-                let (shared, end) = (self.shared(), self.end.clone());
+            self.begin(&self.probing, "probe", || {
                 let subscriber = Arc::clone(&self.subscriber);
                 let ear = move || subscriber.get().map(|(_, ear)| ear.clone());
-                spawn("probe", async move {
-                    tokio::select! {
-                        () = probe::run(shared, ear, interval) => {}
-                        () = end.cancelled() => {}
-                    }
-                });
+                probe::run(self.shared(), ear, interval)
             });
         }
         if let Some(interval) = self.options.audit_interval {
-            self.auditing.get_or_init(|| {
+            self.begin(&self.auditing, "audit", || {
                 let (shared, subscriber) = (self.shared_line.clone(), self.subscriber.clone());
                 let statuses = move || {
                     let subscriber = subscriber.get().map(|(_, ear)| &ear.line);
@@ -154,15 +148,21 @@ impl Owner {
                 let (options, budget) = (Arc::clone(&self.options), self.budget.clone());
                 let findings = Arc::clone(&self.findings);
                 let auditor = Auditor::new(options, budget, self.shared(), statuses, findings);
-                let end = self.end.clone();
-                spawn("audit", async move {
-                    tokio::select! {
-                        () = auditor.run(interval) => {}
-                        () = end.cancelled() => {}
-                    }
-                });
+                async move { auditor.run(interval).await }
             });
         }
+    }
+
+    /// Starts a task that ends with this owner: once, however often it is connected.
+    fn begin<F>(&self, begun: &OnceLock<()>, name: &'static str, task: impl FnOnce() -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        begun.get_or_init(|| {
+            let (task, end) = (task(), self.end.clone());
+            // Cancelled or done makes no difference.
+            spawn(name, async move { end.run_until_cancelled(task).await.unwrap_or_default() });
+        });
     }
 
     /// Closes everything: lets commands in flight finish for at most `drain`, then closes the

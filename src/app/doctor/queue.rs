@@ -125,5 +125,5 @@ fn dead_letters(seen: &Seen, keys: &Keys, place: &Place) -> Answer<Finding> {
     Ok(Finding::new(Check::DeadLetters, Warn, is, means)
         .about(last.map(|reason| format!("the last: {reason}")))
         .fix(look)
-        .fix(format!("# when they are dealt with: {}", place.redis(&["DEL", &keys.dead()]))))
+        .fix("# then: trunkline queue dead requeue, or delete"))
 }

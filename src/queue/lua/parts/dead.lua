@@ -11,10 +11,10 @@ local function expire(dead, age, now)
   return #old > 0 and redis.call('XDEL', dead, unpack(old)) or 0
 end
 
--- Copies an entry to the dead letters, and tells how many fell out for it: why and when, then everything the entry had, with a field
--- for each part of `job`: these are read by people. An entry
--- whose body an operator deleted leaves its reason alone. One that another hand made may have
--- more fields than Lua can pass on: the first 64 values are enough to know it by.
+-- Copies an entry to the dead letters, and tells how many fell out for it. A letter says why and
+-- when, then has everything the entry had, with a field for each part of `job`: these are read by
+-- people. An entry whose body an operator deleted leaves its reason alone. One that another hand
+-- made may have more fields than Lua can pass on: the first 64 values are enough to know it by.
 local function spelled_out(fields)
   local head = head_of(fields)
   if not head.place then return fields end
