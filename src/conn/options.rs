@@ -53,7 +53,7 @@ pub struct Options {
     pub command_timeout: Duration,
     /// How long a dial may take: DNS, TCP, TLS, HELLO and the ready check.
     pub connect_timeout: Duration,
-    /// The waits between dials.
+    /// The waits between dials: more than nothing, and `max` at least `min`.
     pub backoff: Limits,
     /// Commands that may wait for their answers; one more fails at once as overloaded.
     pub max_in_flight: usize,
@@ -153,6 +153,8 @@ impl Options {
         let positive = [
             ("command_timeout", !self.command_timeout.is_zero()),
             ("connect_timeout", !self.connect_timeout.is_zero()),
+            // Without a wait a Redis that refuses would be dialled as fast as the kernel can.
+            ("backoff.min", !self.backoff.min.is_zero()),
             ("max_in_flight", self.max_in_flight > 0),
             ("hand_off", self.hand_off > 0),
             ("probe_interval", self.probe_interval.is_none_or(|interval| !interval.is_zero())),
@@ -160,7 +162,10 @@ impl Options {
             ("heartbeat_interval", !self.heartbeat_interval.is_zero()),
         ];
         let zero = positive.into_iter().filter(|(_, holds)| !holds);
-        named.chain(zero.map(|(field, _)| fault(field, "is zero; it has to be more"))).collect()
+        let zero = zero.map(|(field, _)| fault(field, "is zero; it has to be more"));
+        let inverted = (self.backoff.max < self.backoff.min)
+            .then(|| fault("backoff.max", "is less than backoff.min; it has to be at least that"));
+        named.chain(zero).chain(inverted).collect()
     }
 
     /// The name Redis shows for a connection: `<namespace>:<component>:<instance>:<role>:<generation>`.
@@ -237,6 +242,12 @@ mod tests {
         (options.hand_off, options.connect_timeout) = (0, Duration::ZERO);
         let paths: Vec<_> = options.faults().into_iter().map(|fault| fault.path).collect();
         assert_eq!(paths, ["namespace", "component", "connect_timeout", "hand_off"]);
+
+        let mut options = Options::from_url("redis://h", "shop", "checkout").unwrap();
+        options.backoff = Limits { min: Duration::ZERO, max: Duration::ZERO };
+        assert_eq!(options.faults()[0].path, "backoff.min");
+        options.backoff.min = Duration::from_millis(1);
+        assert_eq!(options.faults()[0].path, "backoff.max");
     }
 
     #[cfg(not(feature = "tls"))]

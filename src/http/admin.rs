@@ -111,7 +111,7 @@ impl Admin {
 
     async fn metrics(&self, headers: &HeaderMap) -> Response<Body> {
         let accept = headers.get(ACCEPT).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let Rendered { format, text } = (self.sources.metrics)(PageFormat::wanted(accept)).await;
+        let Rendered { format, text } = (self.sources.metrics)(PageFormat::preferred(accept)).await;
         let mut response = Response::new(Body::Whole(Bytes::from(text)));
         let content_type = HeaderValue::from_static(format.content_type());
         response.headers_mut().insert(VARY, HeaderValue::from_static("accept"));

@@ -25,9 +25,13 @@ pub(super) fn from_text(page: &str) -> String {
             }
             Some(("TYPE", name, kind)) => {
                 let stem = name.strip_suffix("_total");
-                // Without the suffix it is no counter in this format.
-                let kind = if kind == "counter" && stem.is_none() { "unknown" } else { kind };
-                push(&mut out, &["# TYPE ", stem.unwrap_or(name), " ", kind]);
+                let (family, kind) = match (kind, stem) {
+                    ("counter", Some(stem)) => (stem, kind),
+                    // Without the suffix it is no counter in this format.
+                    ("counter" | "untyped", _) => (name, "unknown"),
+                    _ => (name, kind),
+                };
+                push(&mut out, &["# TYPE ", family, " ", kind]);
             }
             Some(_) => {}
             None if line.starts_with('#') => {}

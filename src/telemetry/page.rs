@@ -22,17 +22,28 @@ pub enum PageFormat {
 }
 
 impl PageFormat {
-    /// What an `Accept` header asks for: OpenMetrics where it is named and not refused, as
-    /// Prometheus does.
-    pub fn wanted(accept: &str) -> Self {
-        let wants = |range: &str| {
+    /// What a scraper that sends this `Accept` likes best. What it does not name is worth nothing:
+    /// a browser gets text.
+    pub fn preferred(accept: &str) -> Self {
+        let (mut open, mut text) = (0.0_f64, 0.0_f64);
+        for range in accept.split(',') {
             let mut parts = range.split(';').map(str::trim);
-            let named = parts.next() == Some("application/openmetrics-text");
-            named
-                && parts
-                    .all(|it| it != "q=0" && (!it.starts_with("version=") || it == "version=1.0.0"))
-        };
-        if accept.split(',').any(wants) { Self::OpenMetrics } else { Self::Text }
+            let kind = parts.next().unwrap_or_default();
+            let (mut quality, mut version) = (1.0, "1.0.0");
+            for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+                match name {
+                    "q" => quality = value.parse().unwrap_or(0.0),
+                    "version" => version = value,
+                    _ => {}
+                }
+            }
+            match kind {
+                "application/openmetrics-text" if version == "1.0.0" => open = open.max(quality),
+                "text/plain" => text = text.max(quality),
+                _ => {}
+            }
+        }
+        if open > 0.0 && open >= text { Self::OpenMetrics } else { Self::Text }
     }
 
     /// What the answer says it is. The exporter would say a bare `text/plain`, which Prometheus 3
@@ -137,15 +148,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openmetrics_is_what_asks_for_it_in_the_version_there_is() {
-        let prometheus =
-            "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2,*/*;q=0.1";
+    fn openmetrics_is_for_those_who_like_it_best() {
+        let prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;\
+                          version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
         for accept in [
             prometheus,
             "application/openmetrics-text",
-            "text/plain, application/openmetrics-text; version=1.0.0",
+            "text/plain;q=0.5, application/openmetrics-text; version=1.0.0; q=0.6",
         ] {
-            assert_eq!(PageFormat::wanted(accept), PageFormat::OpenMetrics, "{accept}");
+            assert_eq!(PageFormat::preferred(accept), PageFormat::OpenMetrics, "{accept}");
         }
         for accept in [
             "",
@@ -153,8 +164,9 @@ mod tests {
             "text/plain",
             "application/openmetrics-text;version=0.0.1",
             "application/openmetrics-text;q=0",
+            "text/plain, application/openmetrics-text;q=0.5",
         ] {
-            assert_eq!(PageFormat::wanted(accept), PageFormat::Text, "{accept}");
+            assert_eq!(PageFormat::preferred(accept), PageFormat::Text, "{accept}");
         }
     }
 }
