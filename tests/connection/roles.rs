@@ -70,7 +70,8 @@ async fn no_connection_that_has_logged_in_is_ever_unnamed() {
     let redis = Redis::plan().users(&["user default off", "user app on >pw ~* &* +@all"]).start();
     let mut options = options(redis.port());
     (options.username, options.password) = (Some("app".to_owned()), Some(Secret::new("pw")));
-    options.backoff.max = options.backoff.min / 10;
+    options.backoff.min /= 10;
+    options.backoff.max = options.backoff.min;
     let begins = format!("test:server:{}:", options.instance);
     let owner = ready_server(options).await;
     let (redis, done) = (Arc::new(redis), Arc::new(AtomicBool::new(false)));
@@ -108,7 +109,8 @@ async fn no_connection_that_has_logged_in_is_ever_unnamed() {
 async fn abandoned_sockets_show_do_not_block_the_redial_and_are_refused_beyond_sixteen() {
     let redis = Redis::start();
     let mut options = options(redis.port());
-    options.backoff.max = options.backoff.min / 10;
+    options.backoff.min /= 10;
+    options.backoff.max = options.backoff.min;
     let owner = ready_owner(options).await;
     for abandoned in 1..=16 {
         owner.abandon(Role::Shared);
