@@ -271,6 +271,9 @@ async fn a_server_that_is_asked_to_end_finishes_what_is_in_flight_and_says_goodb
         streams.push(Sse::open(&public, "/v1/stream?channel=a").await);
     }
     public.post("/v1/notifications", &json!({ "channel": "a", "data": "last" })).await;
+    // Its answer is Redis'; the way back from there to the clients takes a moment more.
+    let enqueued = server.metric("trunkline_client_messages_enqueued_total").await;
+    enqueued.label("transport", "sse").reaches(3.0).await;
     let post = Begun::on(&public).await;
 
     server.sigterm();
