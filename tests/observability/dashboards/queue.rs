@@ -107,22 +107,26 @@ fn work() -> Vec<Panel> {
             .colours(&[("done", GREEN), ("retried", ORANGE), ("dead", RED)])
             .query(quantile(0.99, &buckets(JOB_DURATION.name()), "outcome"), "{{outcome}}"),
         Panel::stacked("Given up", "Jobs that ended in the dead letters, by why. Good: none. rule_error is a chain to mend, malformed a stranger in the queue.")
+            .sized(6, 9)
             .at_least(1.0)
             .decimals(0)
             .alert("TrunklineJobsDead")
             .empty("No job was given up.")
             .query(busy(&by("job_type, reason", JOBS_DEAD.name())), "{{job_type}} {{reason}}"),
         Panel::stacked("Dead letters dropped", "Dead letters beyond `--dead-letters-max` or `--dead-letters-age`: their jobs are lost. Good: none; requeue or delete before.")
+            .sized(6, 9)
             .at_least(1.0)
             .decimals(0)
             .empty("No dead letter was dropped.")
             .query(busy(&by("reason", DEAD_LETTERS_DROPPED.name())), "{{reason}}"),
         Panel::stacked("Tried again", "Attempts that ended in another attempt later. Good: none outside an outage.")
+            .sized(6, 9)
             .at_least(1.0)
             .decimals(0)
             .empty("No job was tried again.")
             .query(busy(&by("job_type", JOB_RETRIES.name())), "{{job_type}}"),
         Panel::lines("Leases", "Jobs taken over from a worker that stopped renewing, and leases that were lost before the job was settled. Good: 0 outside a crash.")
+            .sized(6, 9)
             .at_least(1.0)
             .decimals(0)
             .query(by("", JOBS_RECLAIMED.name()), "taken over")
