@@ -1,7 +1,9 @@
 //! From settings to the connections of a process.
 
+use std::time::Duration;
+
 use super::daemon::Refusal;
-use crate::config::{CommonConfig, Name, RedisConfig};
+use crate::config::{CommonConfig, Name, QueueConfig, RedisConfig};
 use crate::conn::{Error, Limits, Options, Owner, Tls, TlsError};
 use crate::model::{Component, ConnectionState, Fault, Role, TlsOptions};
 use crate::queue::Thresholds;
@@ -61,6 +63,23 @@ pub(super) fn to_redis(
     })
 }
 
+/// The operator's tool on its one connection, outside the fleet's count. `visitor` is what it calls
+/// itself there. Some answers are long: it waits for them at least as long as `patience`.
+pub(super) fn of_tool(
+    redis: &RedisConfig,
+    namespace: &Name,
+    visitor: &str,
+    patience: Duration,
+) -> Result<Options, Refusal> {
+    let instance = format!("{visitor}-{:016x}", fastrand::u64(..));
+    let mut options = to_redis(redis, namespace, Component::Tool, &instance)?;
+    options.command_timeout = options.command_timeout.max(patience);
+    Ok(options)
+}
+
+/// How long the tool's goodbye to Redis may take.
+pub(super) const GOODBYE: Duration = Duration::from_millis(200);
+
 /// Waits until the connection is ready or the dial has come to nothing, and then says why, as the
 /// metrics name the reason. The connect timeout bounds it.
 pub(super) async fn dialled(owner: &Owner) -> Result<(), &'static str> {
@@ -75,8 +94,7 @@ pub(super) async fn dialled(owner: &Owner) -> Result<(), &'static str> {
 }
 
 /// When the queue is too deep.
-pub(super) fn thresholds(config: &CommonConfig) -> Thresholds {
-    let queue = &config.queue;
+pub(super) fn thresholds(queue: &QueueConfig) -> Thresholds {
     Thresholds { warning: queue.warning, critical: queue.critical, recovery: queue.recovery }
 }
 

@@ -12,14 +12,12 @@ use super::signals::Signals;
 use super::terminal::{harmless, warn};
 use super::tool::say;
 use crate::config::{EXIT_BAD_CONFIGURATION, Operate, Order, Which, fault_report};
-use crate::conn::{Budget, Options, Owner, Sent};
+use crate::conn::{Budget, Owner, Sent};
 use crate::model::{Component, rfc3339};
-use crate::queue::{Deed, Depths, Fate, Inspector, Keys, Letter, Letters, Sweep, Thresholds};
+use crate::queue::{Deed, Depths, Fate, Inspector, Keys, Letter, Letters, Sweep};
 
 /// The answer of a script that moves many letters takes longer than a daemon would wait.
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the goodbye to Redis may take.
-const GOODBYE: Duration = Duration::from_millis(200);
 
 /// It was done.
 const DONE: u8 = 0;
@@ -28,7 +26,8 @@ const NOT_ALL: u8 = 1;
 
 /// Does what it was told. A signal ends it; what Redis was told by then is done.
 pub(super) async fn run(told: Operate) -> Result<u8, String> {
-    let options = match options(&told) {
+    let options = links::of_tool(&told.redis, &told.namespace, "queue", LEAST_PATIENCE);
+    let options = match options {
         Ok(options) => options,
         Err(Refusal::Settings(faults) | Refusal::Unavailable(faults)) => {
             warn(&fault_report(Component::Tool, &faults));
@@ -48,15 +47,8 @@ pub(super) async fn run(told: Operate) -> Result<u8, String> {
         done = operating => done,
         _ = signals.next() => Err("interrupted".to_owned()),
     };
-    owner.close(GOODBYE).await;
+    owner.close(links::GOODBYE).await;
     done
-}
-
-fn options(told: &Operate) -> Result<Options, Refusal> {
-    let instance = format!("queue-{:016x}", fastrand::u64(..));
-    let mut options = links::to_redis(&told.redis, &told.namespace, Component::Tool, &instance)?;
-    options.command_timeout = options.command_timeout.max(LEAST_PATIENCE);
-    Ok(options)
 }
 
 async fn obey(owner: &Owner, told: &Operate) -> Result<u8, String> {
@@ -65,11 +57,9 @@ async fn obey(owner: &Owner, told: &Operate) -> Result<u8, String> {
     let requeue = Deed::Requeue { critical: told.queue.critical };
     match &told.order {
         Order::Status => {
-            let (queue, shared) = (&told.queue, owner.shared());
-            let (warning, critical, recovery) = (queue.warning, queue.critical, queue.recovery);
-            let thresholds = Thresholds { warning, critical, recovery };
-            let depths = Inspector::new(shared, keys, thresholds).look().await.map_err(failed)?;
-            say(&status(&depths, queue.name.as_str(), told.json))?;
+            let inspector = Inspector::new(owner.shared(), keys, links::thresholds(&told.queue));
+            let depths = inspector.look().await.map_err(failed)?;
+            say(&status(&depths, told.queue.name.as_str(), told.json))?;
         }
         Order::List(limit) => {
             for letter in letters.newest(*limit).await.map_err(failed)? {

@@ -84,7 +84,7 @@ impl Daemon for Server {
         let subscriber = owner.subscriber().map_err(links::redis)?;
         let messages = subscriber.messages().expect("nobody else has asked for them");
 
-        let thresholds = links::thresholds(common);
+        let thresholds = links::thresholds(&common.queue);
         let keys = Keys::new(common.namespace.as_str(), common.queue.name.as_str());
         let queue =
             QueueOptions { keys: keys.clone(), thresholds, dedup_window: config.dedup_window };

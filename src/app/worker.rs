@@ -67,7 +67,7 @@ impl Daemon for Worker {
         let owner = Owner::new(options, &Budget::of(Self::COMPONENT)).map_err(links::redis)?;
         let owner = Arc::new(owner);
 
-        let thresholds = links::thresholds(common);
+        let thresholds = links::thresholds(&common.queue);
         let consumer = ConsumerOptions {
             instance: ground.instance.to_string(),
             concurrency: config.concurrency,

@@ -59,11 +59,8 @@ impl Prometheus {
 
     /// What an expression was at each second since the start.
     pub async fn query_range(&self, expr: &str) -> Result<Vec<Line>, String> {
-        let unix = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        // The second that has begun counts, so that what `query` says now is in it.
-        let (start, end) = (unix(self.began), unix(SystemTime::now()) + 1);
-        let query = encoded(expr);
-        self.ask(&format!("/api/v1/query_range?query={query}&start={start}&end={end}&step=1")).await
+        let (query, window) = (encoded(expr), self.window());
+        self.ask(&format!("/api/v1/query_range?query={query}&{window}&step=1")).await
     }
 
     /// Waits until an expression has a series, and returns what it is then.
@@ -77,15 +74,20 @@ impl Prometheus {
 
     /// The traces that a metric's exemplars lead to, since the start.
     pub async fn exemplars(&self, metric: &str) -> Vec<String> {
-        let unix = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        let (start, end) = (unix(self.began), unix(SystemTime::now()) + 1);
-        let path = format!("/api/v1/query_exemplars?query={metric}&start={start}&end={end}");
+        let path = format!("/api/v1/query_exemplars?query={metric}&{}", self.window());
         let answer = self.http.get(&path).await.json();
         assert_eq!(answer["status"], "success", "{answer}");
         let series = answer["data"].as_array().cloned().unwrap_or_default();
         let all =
             series.iter().flat_map(|it| it["exemplars"].as_array().cloned().unwrap_or_default());
         all.map(|it| it["labels"]["trace_id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// From the start until now, as a query's parameters.
+    fn window(&self) -> String {
+        let unix = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        // The second that has begun counts, so that what `query` says now is in it.
+        format!("start={}&end={}", unix(self.began), unix(SystemTime::now()) + 1)
     }
 
     async fn ask(&self, path: &str) -> Result<Vec<Line>, String> {

@@ -31,8 +31,6 @@ use crate::model::Component;
 
 /// Some answers, such as that of CLIENT LIST, are long.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
-/// How long the goodbye to Redis may take.
-const GOODBYE: Duration = Duration::from_millis(200);
 
 /// Looks once, or until a signal with `--watch`. Gives the exit code of the last look.
 pub(super) async fn run(told: Doctor) -> Result<u8, String> {
@@ -66,14 +64,12 @@ pub(super) async fn run(told: Doctor) -> Result<u8, String> {
         _ = signals.next() => Ok(()),
     };
     drop(screen);
-    owner.close(GOODBYE).await;
+    owner.close(links::GOODBYE).await;
     looked.map(|()| exit)
 }
 
 fn options(told: &Doctor) -> Result<Options, Refusal> {
-    let instance = format!("doctor-{:016x}", fastrand::u64(..));
-    let mut options = links::to_redis(&told.redis, &told.namespace, Component::Tool, &instance)?;
-    options.command_timeout = options.command_timeout.max(LEAST_PATIENCE);
+    let mut options = links::of_tool(&told.redis, &told.namespace, "doctor", LEAST_PATIENCE)?;
     options.heartbeat_interval = told.heartbeat_interval;
     options.any_role = true;
     Ok(options)

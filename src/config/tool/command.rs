@@ -91,7 +91,7 @@ fn tail_command() -> Command {
 }
 
 fn doctor_command() -> Command {
-    let settings = DOCTOR_SETTINGS.iter().map(|variable| setting(variable));
+    let settings = QUEUE_SETTINGS.iter().chain(DOCTOR_SETTINGS).map(|variable| setting(variable));
     let flags = settings.filter_map(|setting| flag_arg(setting, Component::Worker));
     Command::new("doctor")
         .about("Look at Redis and the fleet, and say what is wrong and what to type")

@@ -17,23 +17,10 @@ use crate::model::{Component, Fault};
 
 use super::{ToolCommand, flag};
 
-/// The settings of the daemons that the doctor has flags for. It reads the rest of what they
-/// say of Redis and the queue from the environment and the file.
-pub(super) const DOCTOR_SETTINGS: &[&str] = &[
-    "REDIS_URL",
-    "TRUNKLINE_REDIS_TLS_CA",
-    "TRUNKLINE_REDIS_TLS_CERT",
-    "TRUNKLINE_REDIS_TLS_KEY",
-    "TRUNKLINE_REDIS_COMMAND_TIMEOUT",
-    "TRUNKLINE_REDIS_CONNECT_TIMEOUT",
-    "TRUNKLINE_NAMESPACE",
-    "TRUNKLINE_QUEUE",
-    "QUEUE_WARNING_THRESHOLD",
-    "QUEUE_CRITICAL_THRESHOLD",
-    "QUEUE_RECOVERY_THRESHOLD",
-    "TRUNKLINE_JOB_LEASE",
-    "TRUNKLINE_HEARTBEAT_INTERVAL",
-];
+/// The settings of the daemons that the doctor has flags for beside those of `trunkline queue`. It
+/// reads the rest of what they say of Redis and the queue from the environment and the file.
+pub(super) const DOCTOR_SETTINGS: &[&str] =
+    &["TRUNKLINE_JOB_LEASE", "TRUNKLINE_HEARTBEAT_INTERVAL"];
 
 /// The shortest time between two looks of `--watch`: CLIENT LIST of a big Redis is not for free.
 const SHORTEST_WATCH: Duration = Duration::from_millis(200);
