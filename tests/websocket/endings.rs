@@ -77,6 +77,9 @@ async fn at_the_end_clients_hear_what_waits_and_when_to_come_back_and_then_1001(
         clients.push(Client::hearing(&house, &["door"]).await);
     }
     house.notify("door", json!("last")).await;
+    // Its answer is Redis'; the way back from there to the clients takes a moment more.
+    let enqueued = house.server.metric("trunkline_client_messages_enqueued_total").await;
+    enqueued.label("transport", "ws").reaches(20.0).await;
     house.server.sigterm();
     let mut hints = vec![];
     for client in &mut clients {
