@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use trunkline::conn::{Budget, Options, Owner, Target};
 use trunkline::flow::process::Process;
+use trunkline::history::{self, History};
 use trunkline::index::{self, ChainCache, ChainStore};
 use trunkline::model::{Component, JobType};
 use trunkline::queue::{
@@ -57,14 +58,16 @@ async fn main() {
         "{:<14}{:>10}{:>16}{:>16}{:>12}",
         "concurrency", "jobs/s", "worker us/job", "redis us/job", "commands"
     );
-    for concurrency in CONCURRENCY {
+    let plain = CONCURRENCY.map(|concurrency| (concurrency, 0, concurrency.to_string()));
+    let kept = (64, 100, "64, history".to_owned());
+    for (concurrency, history, name) in plain.into_iter().chain([kept]) {
         let mut rounds = Vec::new();
         for _ in 0..patience.rounds {
-            rounds.push(backlog(concurrency, patience.jobs).await);
+            rounds.push(backlog(concurrency, history, patience.jobs).await);
         }
         let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
         println!(
-            "{concurrency:<14}{:>10.0}{:>16.2}{:>16.2}{:>12.2}",
+            "{name:<14}{:>10.0}{:>16.2}{:>16.2}{:>12.2}",
             of(|it| it.rate),
             of(|it| it.worker),
             of(|it| it.redis),
@@ -137,8 +140,10 @@ impl Field {
         }
     }
 
-    fn worker(&self, concurrency: usize) -> Daemon {
-        let worker = Daemon::worker(&self.redis.url());
+    /// One that keeps so many notifications of each channel.
+    fn worker(&self, concurrency: usize, history: usize) -> Daemon {
+        let worker =
+            Daemon::worker(&self.redis.url()).env("TRUNKLINE_HISTORY_SIZE", history.to_string());
         worker.args(["--concurrency", &concurrency.to_string()]).start()
     }
 
@@ -184,10 +189,10 @@ fn job(number: usize) -> NewJob {
 }
 
 /// Lets one worker empty a full queue, and looks at the part in the middle.
-async fn backlog(concurrency: usize, jobs: usize) -> Round {
+async fn backlog(concurrency: usize, history: usize, jobs: usize) -> Round {
     let field = Field::new().await;
     field.fill(jobs).await;
-    let worker = field.worker(concurrency);
+    let worker = field.worker(concurrency, history);
     let reach = async |most: usize| {
         loop {
             let left = field.left();
@@ -258,7 +263,7 @@ async fn pick_up(jobs: usize) -> [(&'static str, [f64; 2]); 3] {
 /// From the call to enqueue until the job's notification arrives, at 100 jobs a second.
 async fn round_trip(jobs: usize) -> [f64; 2] {
     let field = Field::new().await;
-    let worker = field.worker(20);
+    let worker = field.worker(20, 0);
     worker.wait_ready().await;
     let (heard, mut messages) = mpsc::channel(1024);
     let url = format!("{}/?protocol=resp3", field.redis.url());
@@ -294,7 +299,9 @@ async fn sharing(patience: Patience) -> [[f64; 2]; 2] {
     field.fill(3 * patience.jobs).await;
     let (owner, prefix) = field.link().await;
     let cache = ChainCache::new(owner.shared(), index::Keys::new(NAMESPACE));
-    let process = Process::new(cache, owner.publisher(), prefix).unwrap();
+    let kept = history::Retention { size: 0, age: Duration::from_secs(120), off: vec![] };
+    let history = History::new(owner.shared(), owner.publisher(), NAMESPACE, prefix, kept);
+    let process = Process::new(cache, history).unwrap();
     let options = consuming(64);
     let consumer = Consumer::new(owner.shared(), field.keys.clone(), options, process);
     let stop = CancellationToken::new();
@@ -319,7 +326,7 @@ async fn sharing(patience: Patience) -> [[f64; 2]; 2] {
 async fn idle(wait: Duration) -> Vec<(String, f64)> {
     let field = Field::new().await;
     field.owner.close(Duration::ZERO).await;
-    let worker = field.worker(20);
+    let worker = field.worker(20, 0);
     worker.wait_ready().await;
     // Past what belongs to the start.
     tokio::time::sleep(wait / 10).await;

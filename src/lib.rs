@@ -79,6 +79,8 @@ pub mod conn;
 #[cfg(feature = "bridge")]
 pub mod health;
 #[cfg(feature = "bridge")]
+pub mod history;
+#[cfg(feature = "bridge")]
 pub mod hub;
 #[cfg(feature = "bridge")]
 pub mod index;

@@ -38,8 +38,8 @@ const ONLY_IN: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["redis::"],
-        &["conn", "queue", "index"],
-        "go through conn::Publisher, conn::Subscriber, queue or index",
+        &["conn", "queue", "index", "history"],
+        "go through conn::Publisher, conn::Subscriber, queue, index or history",
     ),
     (&["tungstenite::"], &["http"], "only the door of WebSockets reads frames"),
     (

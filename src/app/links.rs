@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::daemon::Refusal;
 use crate::config::{CommonConfig, Name, QueueConfig, RedisConfig};
 use crate::conn::{Error, Limits, Options, Owner, Tls, TlsError};
+use crate::history::{History, Retention};
 use crate::model::{Component, ConnectionState, Fault, Role, TlsOptions};
 use crate::queue::Thresholds;
 
@@ -28,6 +29,14 @@ pub(super) fn options(
         heartbeat_interval: config.intervals.heartbeat,
         ..to_redis(&config.redis, &config.namespace, component, instance)?
     })
+}
+
+/// What is published, and kept for clients that come back, on the connection of `owner`.
+pub(super) fn history(config: &CommonConfig, owner: &Owner, channels: String) -> History {
+    let kept = &config.history;
+    let retention = Retention { size: kept.size, age: kept.age, off: kept.off.clone() };
+    let namespace = config.namespace.as_str();
+    History::new(owner.shared(), owner.publisher(), namespace, channels, retention)
 }
 
 /// What any connection needs to know: the place, the credentials, the name and the patience.

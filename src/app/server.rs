@@ -18,6 +18,7 @@ use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
 use crate::flow::{announce, fanout, refusals, sample};
+use crate::history::History;
 use crate::http::access::Access;
 use crate::http::public::{Bodies, Public};
 use crate::http::serve::{Door, Listener};
@@ -50,6 +51,7 @@ pub struct Server {
     public: Listener,
     subscriber: Subscriber,
     messages: Messages,
+    history: History,
     inspector: Inspector,
     thresholds: Thresholds,
     config: ServerConfig,
@@ -92,11 +94,13 @@ impl Daemon for Server {
         let max_payload = common.max_payload.bytes();
         let bounds =
             Bounds { messages: config.client_queue, bytes: config.client_queue_bytes.bytes() };
-        let listen = Listen::new(Limits::new(bounds), Arc::new(subscriber.clone()), CONFIRM);
+        let history = links::history(common, &owner, prefix);
+        let upstream = Arc::new(subscriber.clone());
+        let listen = Listen::new(Limits::new(bounds), upstream, CONFIRM, history.clone());
         let doors = Arc::new(Public {
             access: Access::new(origins, config.allowed_hosts.iter().cloned()),
             ingest: Ingest::new(Producer::new(owner.shared(), queue), max_payload),
-            notify: Notify::new(owner.publisher(), prefix),
+            notify: Notify::new(history.clone()),
             chains: Arc::new(ChainStore::new(
                 owner.shared(),
                 index::Keys::new(common.namespace.as_str()),
@@ -134,6 +138,7 @@ impl Daemon for Server {
             public,
             subscriber,
             messages,
+            history,
             thresholds,
             config,
         })
@@ -147,7 +152,7 @@ impl Daemon for Server {
         let Self { tasks, clients, owner, watch, doors, public, subscriber, .. } = self;
         let hub = doors.listen.hub().clone();
         let heartbeat = watch.progress().watch("fanout");
-        let handing_on = fanout::run(self.messages, hub.clone(), heartbeat);
+        let handing_on = fanout::run(self.messages, hub.clone(), self.history, heartbeat);
         tasks.spawn_on(&clients, "fanout", handing_on);
         let watching = watch.begin(&tasks);
         let statuses = Role::ALL.iter().filter_map(|role| owner.watch(*role)).collect();

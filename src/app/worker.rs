@@ -77,8 +77,8 @@ impl Daemon for Worker {
             safety_poll: SAFETY_POLL,
         };
         let chains = ChainCache::new(owner.shared(), chain_keys);
-        let process =
-            Process::new(chains, owner.publisher(), prefix).map_err(|error| no_thread(&error))?;
+        let history = links::history(common, &owner, prefix);
+        let process = Process::new(chains, history).map_err(|error| no_thread(&error))?;
         let watch = Watch::bind(Self::COMPONENT, &ground, &owner, None, common)
             .map_err(|fault| Refusal::Unavailable(vec![fault]))?;
         owner.connect().await;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Component, RedisEndpoint, Secret};
+use crate::model::{Component, RedisEndpoint, Secret, Subscription};
 
 use super::otel::{CollectorUrl, OtelConfig};
 use super::reader::Reader;
@@ -70,6 +70,8 @@ settings! {
             redis: RedisConfig,
             /// The job queue.
             queue: QueueConfig,
+            /// What is kept for clients that come back.
+            history: HistoryConfig,
             /// How often the process looks after itself.
             intervals: Intervals,
             /// Logging.
@@ -104,6 +106,17 @@ settings! {
         critical: u64 = Text("50000"), flag "--queue-critical", env "QUEUE_CRITICAL_THRESHOLD";
         /// Jobs in the queue at which events are taken again. Recovery < warning < critical.
         recovery: u64 = Text("5000"), flag "--queue-recovery", env "QUEUE_RECOVERY_THRESHOLD";
+    }
+
+    /// What is kept of notifications, for clients that come back. All processes of a fleet need the same.
+    pub struct HistoryConfig under "History" of [Server, Worker] {
+        /// Notifications that are kept of each channel, at most 100000. 0 turns history off: then what
+        /// a client misses is lost.
+        size: usize = Text("100"), flag "--history-size", env "TRUNKLINE_HISTORY_SIZE";
+        /// How long a notification is kept, from 1s to 24h.
+        age: Duration = Text("2m"), flag "--history-age", env "TRUNKLINE_HISTORY_AGE";
+        /// Channels of which nothing is kept, as names or `prefix.*`, separated by commas.
+        off: Vec<Subscription> = Unset("none"), flag "--history-off", env "TRUNKLINE_HISTORY_OFF";
     }
 
     /// How often a process looks after itself.

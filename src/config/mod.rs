@@ -28,8 +28,8 @@ use std::ffi::OsString;
 use crate::model::{Component, Fault};
 
 pub use declaration::{
-    CommonConfig, Intervals, LogConfig, QueueConfig, RedisConfig, ServerConfig, WorkerConfig,
-    settings,
+    CommonConfig, HistoryConfig, Intervals, LogConfig, QueueConfig, RedisConfig, ServerConfig,
+    WorkerConfig, settings,
 };
 pub use instance::instance_name;
 pub use otel::OtelConfig;

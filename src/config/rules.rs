@@ -6,7 +6,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::declaration::{CommonConfig, QueueConfig, RedisConfig, ServerConfig, WorkerConfig};
+use super::declaration::{
+    CommonConfig, HistoryConfig, QueueConfig, RedisConfig, ServerConfig, WorkerConfig,
+};
 use super::reader::Reader;
 use super::source::Surroundings;
 use super::word::Environment;
@@ -88,6 +90,19 @@ impl Rules for WorkerConfig {
     }
 }
 
+fn history(config: &HistoryConfig, reader: &mut Reader<'_>) {
+    reader.require(
+        config.size <= 100_000,
+        &["TRUNKLINE_HISTORY_SIZE"],
+        "is above 100000, which no client could be told in one go; lower it",
+    );
+    reader.require(
+        (Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60)).contains(&config.age),
+        &["TRUNKLINE_HISTORY_AGE"],
+        "is not from 1s to 24h; to keep nothing, set --history-size to 0",
+    );
+}
+
 fn common(config: &CommonConfig, reader: &mut Reader<'_>, around: &Surroundings<'_>) {
     authentication_is_not_built(around).into_iter().for_each(|fault| reader.outside(fault));
     let endpoint = &config.redis.endpoint;
@@ -114,6 +129,7 @@ fn common(config: &CommonConfig, reader: &mut Reader<'_>, around: &Surroundings<
         "is above 4 MiB, the most a request may hold; lower it",
     );
     thresholds(&config.queue, reader);
+    history(&config.history, reader);
     let intervals = &config.intervals;
     for (variable, interval) in [
         ("TRUNKLINE_PROBE_INTERVAL", intervals.probe),

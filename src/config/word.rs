@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::value::Value;
-use crate::model::Secret;
+use crate::model::{Secret, Subscription};
 
 /// A name that may be part of a Redis key: `[a-z0-9-]+`, at most 63 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +158,13 @@ impl Value for AllowedHost {
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(fault)?.to_owned();
         let port = if text.ends_with(":80") { Some(80) } else { url.port() };
         Ok(Self { host, port })
+    }
+}
+
+impl Value for Subscription {
+    const FORM: &'static str = "CHANNELS";
+    fn parse(text: &str) -> Result<Self, String> {
+        Subscription::parse(text).map_err(|fault| format!("{text:?} {}", fault.message))
     }
 }
 

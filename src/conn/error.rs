@@ -223,6 +223,10 @@ impl Error {
     }
 
     fn server(code: &str, details: Option<&str>) -> Error {
+        // What a script may not do has no code of its own, in words that differ by version.
+        let may_not = ["The user executing the script can't", "ACL failure in script"];
+        let refused = |details: &str| may_not.iter().any(|words| details.starts_with(words));
+        let code = if details.is_some_and(refused) { "NOPERM" } else { code };
         Error::Server { code: Code::of(code), text: scrub(code, details) }
     }
 }

@@ -32,21 +32,27 @@ impl Publisher {
     /// [`Error::Disconnected`] mean that it may have been delivered, so repeat it only under the
     /// same notification id.
     pub async fn publish(&self, channel: &str, payload: &[u8]) -> Result<u64, Error> {
-        let result = self.attempt(channel, payload).await;
+        self.counted(payload.len(), self.attempt(channel, payload)).await
+    }
+
+    /// Counts an attempt to publish so many bytes, by whatever command; too many are refused
+    /// before anything is sent.
+    pub(crate) async fn counted(
+        &self,
+        bytes: usize,
+        attempt: impl Future<Output = Result<u64, Error>>,
+    ) -> Result<u64, Error> {
+        let limit = self.0.max_payload();
+        let result =
+            if bytes > limit { Err(Error::TooLarge { bytes, limit }) } else { attempt.await };
         match &result {
-            Ok(receivers) => {
-                NotificationPublished { receivers: *receivers, bytes: payload.len() }.emit();
-            }
+            Ok(receivers) => NotificationPublished { receivers: *receivers, bytes }.emit(),
             Err(error) => PublishFailed { reason: error.publish_reason() }.emit(),
         }
         result
     }
 
     async fn attempt(&self, channel: &str, payload: &[u8]) -> Result<u64, Error> {
-        let limit = self.0.max_payload();
-        if payload.len() > limit {
-            return Err(Error::TooLarge { bytes: payload.len(), limit });
-        }
         let mut publish = cmd("PUBLISH");
         publish.arg(channel).arg(payload);
         let reply = self.0.call(&publish).await?;

@@ -105,7 +105,8 @@ impl Subscriber {
     pub fn messages(&self) -> Option<Messages> {
         let mut slot = self.0.messages.lock().unwrap_or_else(PoisonError::into_inner);
         let messages = slot.take()?;
-        Some(Messages { messages, status: self.watch() })
+        let overflows = self.0.subscriptions.overflows.subscribe();
+        Some(Messages { messages, status: self.watch(), overflows })
     }
 
     /// How many channels and prefixes are desired, and how many of them Redis has confirmed.
@@ -135,9 +136,20 @@ impl fmt::Debug for Subscriber {
 pub struct Messages {
     messages: mpsc::Receiver<Message>,
     status: watch::Receiver<Status>,
+    overflows: watch::Receiver<u64>,
 }
 
 impl Messages {
+    /// Rises with every message that found no room: it is not among those to come.
+    pub fn overflows(&self) -> watch::Receiver<u64> {
+        self.overflows.clone()
+    }
+
+    /// Follows the state of the connection that they come by.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
     /// The next message; waits through outages, and is `None` once the owner has closed the
     /// connection and everything heard before was handed out. Cancel-safe.
     pub async fn next(&mut self) -> Option<Message> {

@@ -4,6 +4,7 @@
 //! by Redis; afterwards one task at a time brings the difference over, so that a subscribe and
 //! an unsubscribe of the same channel never overtake each other.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -39,6 +40,9 @@ pub struct Message {
     pub channel: String,
     /// Its bytes.
     pub payload: Bytes,
+    /// The connection that it came by, as [`Status::generation`](super::Status::generation)
+    /// counts. One that rises tells of a gap: what was published in between was not heard.
+    pub generation: u64,
 }
 
 #[derive(Default)]
@@ -64,6 +68,10 @@ pub(super) struct Subscriptions {
     pub(super) refusals: watch::Sender<u64>,
     /// The last probe that came back.
     pub(super) probes: watch::Sender<u64>,
+    /// How many messages found no room.
+    pub(super) overflows: watch::Sender<u64>,
+    /// The dial whose connection speaks: the same as in `inner`, for the driver.
+    speaking: AtomicU64,
     hand_off: mpsc::Sender<Message>,
 }
 
@@ -79,6 +87,8 @@ impl Subscriptions {
             difference: Notify::new(),
             refusals: watch::Sender::new(0),
             probes: watch::Sender::new(0),
+            overflows: watch::Sender::new(0),
+            speaking: AtomicU64::new(0),
             hand_off,
         };
         (Arc::new(subscriptions), messages)
@@ -196,11 +206,15 @@ impl Subscriptions {
         if payload.len() > self.options.max_payload {
             return dropped(SubscriberDrop::TooLarge);
         }
-        let message =
-            Message { subscription, channel: channel.to_owned(), payload: payload.into() };
+        let (channel, payload) = (channel.to_owned(), payload.into());
+        let generation = self.speaking.load(Ordering::Relaxed);
+        let message = Message { subscription, channel, payload, generation };
         match self.hand_off.try_send(message) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => dropped(SubscriberDrop::QueueFull),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                dropped(SubscriberDrop::QueueFull);
+                self.overflows.send_modify(|overflows| *overflows += 1);
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => dropped(SubscriberDrop::NoRoute),
         }
     }
@@ -288,6 +302,7 @@ impl Part for Subscriptions {
                 inner.desired.lost();
                 inner.epoch = epoch;
             });
+            self.speaking.store(epoch, Ordering::Relaxed);
             let ours = [self.probe_channel.as_str(), self.control_channel.as_str()];
             connection.subscribe(&ours[..]).await.map_err(|error| match Error::from(error) {
                 Error::Server { code: Code::Noperm, .. } => DialError::new(

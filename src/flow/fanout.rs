@@ -5,10 +5,12 @@
 
 use bytes::Bytes;
 
+use super::gap::Gap;
 use crate::conn::{Message, Messages};
 use crate::health::Heartbeat;
+use crate::history::History;
 use crate::hub::{Bounds, Encoded, Hub, Touched};
-use crate::model::{ChannelName, Notification, SubscriberDrop, Subscription, unix_ms};
+use crate::model::{ChannelName, Notification, Position, SubscriberDrop, Subscription, unix_ms};
 use crate::telemetry::events::subscriber::{LagMeasured, MessageDropped, MessageRouted};
 use crate::telemetry::trace::{self, TraceContext, deliver_span};
 
@@ -18,36 +20,37 @@ const TURN: usize = 64;
 
 /// Hands on whatever comes, until the connection's owner closes it. What has come together is
 /// written together, straight into the sockets that take it. Never waits for a client, but lets
-/// those on the same thread write before a burst has filled their outboxes.
-pub async fn run(mut messages: Messages, hub: Hub, heartbeat: Heartbeat) {
-    let mut burst = Burst::within(hub.bounds());
+/// those on the same thread write before a burst has filled their outboxes. Where something may
+/// have been missed, it is handed on from the history, before what comes next.
+pub async fn run(mut messages: Messages, hub: Hub, history: History, heartbeat: Heartbeat) {
+    let mut overflows = messages.overflows();
+    let mut gap = Gap::new(messages.watch(), history);
     let mut fanout = Fanout::new(hub);
     let mut alive = tokio::time::interval(Heartbeat::INTERVAL);
     loop {
         tokio::select! {
+            // A gap comes before whatever comes after it. Those that found no room were behind a
+            // queue of others, so there are still enough before what came next.
+            biased;
+            _ = alive.tick() => heartbeat.beat(),
+            Ok(()) = overflows.changed() => gap.fill(&mut fanout, &heartbeat).await,
+            () = gap.opened() => gap.fill(&mut fanout, &heartbeat).await,
             message = messages.next() => {
                 let Some(mut message) = message else { return };
                 loop {
-                    burst.count(message.payload.len());
+                    if gap.is_before(&message) {
+                        gap.fill_before(&message, &mut fanout, &heartbeat).await;
+                    }
+                    fanout.burst.count(message.payload.len());
                     fanout.hand_on(message);
-                    if burst.is_enough() {
+                    if fanout.burst.is_enough() {
                         break;
                     }
                     let Some(next) = messages.try_next() else { break };
                     message = next;
                 }
-                loop {
-                    let more = fanout.touched.write(TURN);
-                    if more || burst.is_enough() {
-                        burst.end();
-                        tokio::task::yield_now().await;
-                    }
-                    if !more {
-                        break;
-                    }
-                }
+                fanout.write().await;
             }
-            _ = alive.tick() => heartbeat.beat(),
         }
     }
 }
@@ -91,15 +94,46 @@ struct Publish {
     heard: bool,
 }
 
-struct Fanout {
-    hub: Hub,
+pub(super) struct Fanout {
+    pub(super) hub: Hub,
     last: Option<Publish>,
     touched: Touched,
+    burst: Burst,
+    /// Everything up to here was handed on.
+    pub(super) position: Option<Position>,
+    /// Everything up to here was handed on from the history: what still comes of it is no news.
+    pub(super) filled: Option<Position>,
 }
 
 impl Fanout {
     fn new(hub: Hub) -> Self {
-        Self { hub, last: None, touched: Touched::default() }
+        let burst = Burst::within(hub.bounds());
+        let touched = Touched::default();
+        Self { hub, last: None, touched, burst, position: None, filled: None }
+    }
+
+    /// Writes what was handed on into the sockets.
+    pub(super) async fn write(&mut self) {
+        loop {
+            let more = self.touched.write(TURN);
+            if more || self.burst.is_enough() {
+                self.burst.end();
+                tokio::task::yield_now().await;
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Hands on a notification that was missed, and lets the clients write when it is their turn.
+    pub(super) async fn hand_on_late(&mut self, notification: &Notification, bytes: usize) {
+        let mut encoded = Encoded::new(notification);
+        self.hub.dispatch(&notification.channel, &mut encoded, &mut self.touched);
+        self.burst.count(bytes);
+        if self.burst.is_enough() {
+            self.write().await;
+        }
     }
 
     fn hand_on(&mut self, message: Message) {
@@ -110,7 +144,7 @@ impl Fanout {
     }
 
     fn route(&mut self, message: Message) -> Result<(), SubscriberDrop> {
-        let Message { subscription, channel, payload } = message;
+        let Message { subscription, channel, payload, .. } = message;
         let name = ChannelName::parse(&channel).map_err(|_| SubscriberDrop::Decode)?;
         let copied = |last: &Publish| last.copied(&subscription, &channel, &payload);
         let publish = match self.last.take().filter(copied) {
@@ -118,6 +152,11 @@ impl Fanout {
             Some(last) => self.last.insert(last),
             None => {
                 let (mut notification, context) = decode(&name, &payload)?;
+                let position = notification.position();
+                if position.zip(self.filled).is_some_and(|(it, filled)| it.is_covered_by(filled)) {
+                    return Ok(());
+                }
+                self.position = position.or(self.position);
                 let span = deliver_span(context);
                 let dispatch = || self.hub.dispatch(&name, &mut notification, &mut self.touched);
                 let clients = span.in_scope(dispatch);
@@ -186,7 +225,7 @@ mod tests {
     fn message(came_by: &str, channel: &str, payload: &[u8]) -> Message {
         let subscription = Subscription::parse(came_by).unwrap();
         let payload = Bytes::copy_from_slice(payload);
-        Message { subscription, channel: channel.into(), payload }
+        Message { subscription, channel: channel.into(), payload, generation: 1 }
     }
     fn ids(socket: &Fake) -> Vec<String> {
         let text = socket.taken();

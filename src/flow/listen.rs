@@ -6,9 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 
+use super::resume::Resumption;
 use crate::conn;
+use crate::history::History;
 use crate::hub::{Client, Hub, Limits, Refusal};
-use crate::model::{Subscription, Transport};
+use crate::model::{Position, Subscription, Transport};
 
 /// What subscriptions are confirmed by: the subscriber connection.
 pub trait Upstream: Send + Sync + 'static {
@@ -60,6 +62,33 @@ pub struct Verdicts {
     pub denied: Vec<Subscription>,
     /// For these there was no answer in time, or nobody to ask: why the first one failed.
     pub failed: Option<(Vec<Subscription>, conn::Error)>,
+    /// Where the history was before Redis was asked; what comes after that is heard.
+    pub at: Option<Position>,
+}
+
+/// From where on a client is to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// From now on, and it learns where that is.
+    Now,
+    /// From the end of what it has heard already.
+    After(Position),
+    /// From now on. It has other subscriptions, whose cursor is that of the new ones too.
+    Later,
+}
+
+/// Tells a client what it has missed. It must be polled with the client, and again whenever
+/// anything was written to it, until it is ready.
+pub type Returning = BoxFuture<'static, ()>;
+
+/// A client that listens.
+pub struct Opened {
+    /// Who listens.
+    pub client: Client,
+    /// Where it begins, unless it comes back.
+    pub at: Option<Position>,
+    /// There when it comes back.
+    pub returning: Option<Returning>,
 }
 
 /// Lets clients in. Clones are the same.
@@ -68,16 +97,25 @@ pub struct Listen {
     hub: Hub,
     upstream: Arc<dyn Upstream>,
     deadline: Duration,
+    history: History,
+    resumption: Resumption,
 }
 
 impl Listen {
-    /// A hub over `upstream`, which is asked to confirm within `deadline`.
-    pub fn new(limits: Limits, upstream: Arc<dyn Upstream>, deadline: Duration) -> Self {
+    /// A hub over `upstream`, which is asked to confirm within `deadline`. Who comes back is told
+    /// from `history` what it has missed.
+    pub fn new(
+        limits: Limits,
+        upstream: Arc<dyn Upstream>,
+        deadline: Duration,
+        history: History,
+    ) -> Self {
         let hub = Hub::new(limits, {
             let upstream = Arc::clone(&upstream);
             move |unwanted| upstream.unsubscribe(unwanted)
         });
-        Self { hub, upstream, deadline }
+        let resumption = Resumption::new(history.clone());
+        Self { hub, upstream, deadline, history, resumption }
     }
 
     /// The hub the clients join.
@@ -91,18 +129,41 @@ impl Listen {
         &self,
         transport: Transport,
         subscriptions: &[Subscription],
-    ) -> Result<Client, ListenError> {
+        since: Since,
+    ) -> Result<Opened, ListenError> {
         let mut client = self.hub.join(transport)?;
         let wanted = client.want(subscriptions)?;
-        let Verdicts { confirmed, denied, failed } = self.confirm(wanted).await;
+        let Verdicts { confirmed, denied, failed, at } = self.confirm(wanted, since).await;
         match failed {
             _ if !denied.is_empty() => Err(ListenError::Denied(denied)),
             Some((_, error)) => Err(ListenError::Redis(error)),
             None => {
+                let returning = self.begin(&client, &confirmed, since, at);
                 client.hear(&confirmed);
-                Ok(client)
+                Ok(Opened { client, at, returning })
             }
         }
+    }
+
+    /// Prepares a client for what is confirmed, before it hears anything of that.
+    pub fn begin(
+        &self,
+        client: &Client,
+        confirmed: &[Subscription],
+        since: Since,
+        at: Option<Position>,
+    ) -> Option<Returning> {
+        let outbox = client.outbox();
+        match (since, at) {
+            (Since::After(position), _) => {
+                outbox.hold();
+                let (outbox, wanted) = (Arc::clone(outbox), confirmed.to_vec());
+                return Some(Box::pin(self.resumption.clone().run(outbox, wanted, position)));
+            }
+            (Since::Now, Some(at)) => outbox.begin_at(at),
+            (Since::Now | Since::Later, _) => {}
+        }
+        None
     }
 
     /// Waits until Redis has answered for each of these, at most for the deadline. They are a
@@ -110,12 +171,24 @@ impl Listen {
     pub fn confirm(
         &self,
         wanted: Vec<Subscription>,
+        since: Since,
     ) -> impl Future<Output = Verdicts> + Send + use<> {
         let (upstream, deadline) = (Arc::clone(&self.upstream), self.deadline);
+        // Asked before anything is subscribed, so that nothing is in between.
+        let history = Some(self.history.clone()).filter(|it| it.is_on() && since == Since::Now);
         async move {
+            let mut verdicts = Verdicts::default();
+            if let Some(history) = history {
+                match history.head().await {
+                    Ok(head) => verdicts.at = Some(head),
+                    Err(error) => {
+                        verdicts.failed = Some((wanted, error));
+                        return verdicts;
+                    }
+                }
+            }
             let asked = wanted.iter().map(|wanted| upstream.subscribe(wanted, deadline));
             let answers = join_all(asked).await;
-            let mut verdicts = Verdicts::default();
             for (subscription, answer) in wanted.into_iter().zip(answers) {
                 match answer {
                     Ok(()) => verdicts.confirmed.push(subscription),

@@ -4,7 +4,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::ingest::Trace;
-use crate::conn::{self, Publisher, Sent};
+use crate::conn::{self, Sent};
+use crate::history::History;
 use crate::model::{ChannelName, Fault, Notification, Origin, rfc3339_now, unix_ms};
 use crate::telemetry::trace::publish_span;
 
@@ -109,16 +110,13 @@ impl NotifyError {
 }
 
 /// Publishes notifications. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Notify {
-    publisher: Publisher,
-    prefix: String,
-}
+#[derive(Clone)]
+pub struct Notify(History);
 
 impl Notify {
-    /// Publishes to the Redis channels that start with `prefix`.
-    pub fn new(publisher: Publisher, prefix: String) -> Self {
-        Self { publisher, prefix }
+    /// Publishes what the history then keeps.
+    pub fn new(history: History) -> Self {
+        Self(history)
     }
 
     /// Publishes at once, at most once.
@@ -130,7 +128,6 @@ impl Notify {
         let span = publish_span(trace.context);
         let Request { channel, kind, data } = request;
         let (id, now_ms) = (Uuid::now_v7().to_string(), unix_ms());
-        let redis_channel = format!("{}{channel}", self.prefix);
         let notification = Notification {
             id: id.clone(),
             kind,
@@ -141,10 +138,10 @@ impl Notify {
             data,
             accepted_ms: Some(now_ms),
             published_ms: Some(now_ms),
+            position: None,
             origin: Origin::Trunkline,
         };
-        let payload = notification.to_wire();
-        match span.instrument(self.publisher.publish(&redis_channel, &payload)).await {
+        match span.instrument(self.0.publish(&notification)).await {
             Ok(receivers) => Ok(Published { id, receivers }),
             Err(error) => {
                 span.failed(error.publish_reason().label());

@@ -1,6 +1,6 @@
 //! Path 2: a job becomes notifications.
 //!
-//! `queue/consumer → process → index → rules → conn/publisher → settle`. The job is settled
+//! `queue/consumer → process → index → rules → history → settle`. The job is settled
 //! after the last publish, so that a worker that dies in between leaves it to another; the
 //! notifications then go out again under the same ids.
 
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::evaluate::Evaluator;
 use super::rules::{Rules, RulesError};
-use crate::conn::{Error, Publisher, Sent};
+use crate::conn::{Error, Sent};
+use crate::history::History;
 use crate::index::ChainCache;
 use crate::model::{
     DeadReason, Event, Notification, Origin, chain_notification_id, rfc3339_now, unix_ms,
@@ -24,26 +25,20 @@ use crate::telemetry::trace::{self, TraceContext, process_span, publish_span};
 pub struct Process {
     rules: Rules,
     evaluator: Evaluator<Question, Result<Evaluated, NotAnEvent>>,
-    publisher: Publisher,
-    /// `<namespace>:notify:`
-    channel_prefix: String,
+    history: History,
 }
 
 impl Process {
-    /// A handler over the chains of one namespace; `channel_prefix` comes before every channel.
+    /// A handler over the chains of one namespace.
     ///
     /// # Errors
     /// When the system gives no thread to evaluate on.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
-    pub fn new(
-        chains: ChainCache,
-        publisher: Publisher,
-        channel_prefix: String,
-    ) -> io::Result<Self> {
+    pub fn new(chains: ChainCache, history: History) -> io::Result<Self> {
         let evaluator = Evaluator::start("rules", threads(), evaluate)?;
-        Ok(Self { rules: Rules::new(chains), evaluator, publisher, channel_prefix })
+        Ok(Self { rules: Rules::new(chains), evaluator, history })
     }
 
     async fn publish(
@@ -55,7 +50,6 @@ impl Process {
     ) -> Result<(), Error> {
         let span = publish_span(context);
         let Planned { node_id, channel, kind, data } = planned;
-        let address = format!("{}{}", self.channel_prefix, channel.as_str());
         let notification = Notification {
             id: chain_notification_id(&cause.source, &cause.id, chain, &node_id),
             kind,
@@ -66,10 +60,10 @@ impl Process {
             data,
             accepted_ms: Some(cause.accepted_ms),
             published_ms: Some(unix_ms()),
+            position: None,
             origin: Origin::Trunkline,
         };
-        let payload = notification.to_wire();
-        let result = span.instrument(self.publisher.publish(&address, &payload)).await;
+        let result = span.instrument(self.history.publish(&notification)).await;
         if let Err(error) = &result {
             span.failed(error.publish_reason().label());
         }

@@ -127,7 +127,8 @@ impl Public {
             }
             Endpoint::Stream => {
                 let query = parts.uri.query().unwrap_or_default();
-                sse::open(&self.listen, self.heartbeat, query).await
+                let last = parts.headers.get("last-event-id").map(HeaderValue::as_bytes);
+                sse::open(&self.listen, self.heartbeat, query, last).await
             }
             Endpoint::WebSocket => ws::open(&self.listen, self.heartbeat, parts),
             Endpoint::ListChains => chains::list(chains).await,

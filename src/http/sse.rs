@@ -15,9 +15,9 @@ use tokio::time::Interval;
 use super::body::Body;
 use super::session::{self, poll_left};
 use super::subscribe;
-use crate::flow::listen::Listen;
-use crate::hub::{Client, Frame, Written};
-use crate::model::{ClientClose, Fault, Problem, Transport};
+use crate::flow::listen::{Listen, Opened, Returning};
+use crate::hub::{Client, Frame, Written, id};
+use crate::model::{ClientClose, Fault, Position, Problem, Transport};
 
 /// Keeps proxies from closing an idle stream, and tells us of a client that is gone.
 const COMMENT: &[u8] = b":\n\n";
@@ -29,16 +29,22 @@ pub(super) async fn open(
     listen: &Listen,
     heartbeat: Duration,
     query: &str,
+    last_event_id: Option<&[u8]>,
 ) -> Result<Response<Body>, Problem> {
     let subscriptions = subscribe::channels(query).map_err(Problem::invalid)?;
+    let since = subscribe::since(query, last_event_id);
+    let since = since.map_err(|fault| Problem::invalid(vec![fault]))?;
     if subscriptions.is_empty() {
         let message = "is missing; name at least one, as in /v1/stream?channel=door".into();
         return Err(Problem::invalid(vec![Fault { path: "channel".into(), message }]));
     }
-    let client = listen.open(Transport::Sse, &subscriptions).await.map_err(subscribe::problem)?;
-    let mut opening = format!("retry: {}\n\n", subscribe::reconnect()).into_bytes();
+    let opened = listen.open(Transport::Sse, &subscriptions, since).await;
+    let Opened { client, at, returning } = opened.map_err(subscribe::problem)?;
+    let mut opening = format!("retry: {}\n", subscribe::reconnect()).into_bytes();
+    opening.extend(at.map(id).into_iter().flatten());
+    opening.push(b'\n');
     opening.extend_from_slice(&listen.announced().unwrap_or_default());
-    let session = Session { client, heartbeat, opening: opening.into() };
+    let session = Session { client, heartbeat, opening: opening.into(), returning };
     let mut response = Response::new(Body::Session(session::Session::Events(Box::new(session))));
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -55,6 +61,7 @@ pub struct Session {
     client: Client,
     heartbeat: Duration,
     opening: Bytes,
+    returning: Option<Returning>,
 }
 
 impl Session {
@@ -65,10 +72,10 @@ impl Session {
 
     /// Streams until either side ends it.
     pub(super) async fn run(self, stream: TcpStream, head: Bytes) {
-        let Self { client, heartbeat, opening } = self;
+        let Self { client, heartbeat, opening, returning } = self;
         let (stream, heartbeat) = (Arc::new(stream), session::heartbeat(heartbeat));
         client.outbox().attach(stream.clone(), [head, opening].concat().into());
-        let mut events = Events { client, stream, heartbeat };
+        let mut events = Events { client, stream, heartbeat, returning };
         let end = poll_fn(|cx| events.poll(cx)).await;
         let Events { client, stream, .. } = events;
         let (End::Ours(reason) | End::Theirs(reason)) = end;
@@ -95,6 +102,7 @@ struct Events {
     client: Client,
     stream: Arc<TcpStream>,
     heartbeat: Interval,
+    returning: Option<Returning>,
 }
 
 impl Events {
@@ -106,12 +114,19 @@ impl Events {
             if let Poll::Ready(reason) = poll_left(&self.stream, cx) {
                 return Poll::Ready(End::Theirs(reason));
             }
+            if let Some(returning) = &mut self.returning
+                && returning.as_mut().poll(cx).is_ready()
+            {
+                self.returning = None;
+            }
             match self.client.outbox().write(cx) {
                 Written::More => {}
                 Written::Everything => {
                     ready!(self.heartbeat.poll_tick(cx));
-                    let comment = Frame::announcement(Bytes::from_static(COMMENT));
-                    self.client.outbox().push(comment);
+                    if !self.client.advance(comment_at) {
+                        let comment = Frame::announcement(Bytes::from_static(COMMENT));
+                        self.client.outbox().push(comment);
+                    }
                 }
                 Written::Blocked => {
                     if let Err(error) = ready!(self.stream.poll_write_ready(cx)) {
@@ -123,6 +138,11 @@ impl Events {
             }
         }
     }
+}
+
+/// The comment for a client that has heard nothing lately: where to resume from is later now.
+fn comment_at(position: Position) -> Frame {
+    Frame::announcement([&id(position), COMMENT].concat().into())
 }
 
 /// The goodbye. `retry` makes a browser's own reconnect obey the hint as well.

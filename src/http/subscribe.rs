@@ -2,9 +2,9 @@
 //! is told when it may not have them, and when it should come back.
 
 use crate::conn;
-use crate::flow::listen::ListenError;
+use crate::flow::listen::{ListenError, Since};
 use crate::hub::Refusal;
-use crate::model::{Fault, Problem, ProblemKind, Subscription};
+use crate::model::{Fault, Position, Problem, ProblemKind, Subscription};
 
 /// Milliseconds after which a client should come back, spread so that not all come at once.
 const RECONNECT: std::ops::Range<u64> = 1_000..5_000;
@@ -28,6 +28,28 @@ pub(super) fn channels(query: &str) -> Result<Vec<Subscription>, Vec<Fault>> {
         }
     }
     if faults.is_empty() { Ok(subscriptions) } else { Err(faults) }
+}
+
+/// Where a client comes back from: what it says as `Last-Event-ID`, which is what a browser's
+/// EventSource says by itself, or else `?after=`.
+pub(super) fn since(query: &str, last_event_id: Option<&[u8]>) -> Result<Since, Fault> {
+    let mut parameters = url::form_urlencoded::parse(query.as_bytes());
+    let (path, text) = match last_event_id.filter(|id| !id.is_empty()) {
+        Some(id) => ("Last-Event-ID", String::from_utf8_lossy(id)),
+        None => match parameters.find(|(name, value)| name == "after" && !value.is_empty()) {
+            Some((_, value)) => ("after", value),
+            None => return Ok(Since::Now),
+        },
+    };
+    cursor(path, &text).map(Since::After)
+}
+
+/// Reads the cursor at `path`.
+pub(super) fn cursor(path: &str, text: &str) -> Result<Position, Fault> {
+    text.parse().map_err(|wrong: crate::model::NotAPosition| {
+        let message = wrong.to_string();
+        Fault { path: path.into(), message }
+    })
 }
 
 /// What a client is told that may not listen.
@@ -83,6 +105,19 @@ mod tests {
         assert_eq!(channels("channels=a").unwrap(), []);
         let good = channels("channel=a.%2A&x=y&channel=b").unwrap();
         assert_eq!(good.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a.*", "b"]);
+    }
+
+    #[test]
+    fn who_comes_back_says_so_in_the_header_or_in_the_query() {
+        let (older, newer) = ("00000000000000ff-7", "00000000000000ff-8");
+        let after = |text: &str| Ok(Since::After(text.parse().unwrap()));
+        let query = format!("channel=a&after={older}");
+        assert_eq!(since("channel=a&after=", Some(b"")), Ok(Since::Now));
+        assert_eq!(since(&query, None), after(older));
+        assert_eq!(since(&query, Some(newer.as_bytes())), after(newer));
+        let path = |query, header| since(query, header).unwrap_err().path;
+        assert_eq!(path("after=7", None), "after");
+        assert_eq!(path(&query, Some(b"\xff")), "Last-Event-ID");
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::model::{Notification, Transport};
+use crate::model::{Notification, Position, Transport};
 use crate::telemetry::TraceId;
 use crate::telemetry::events::client::Accepted;
 use crate::telemetry::trace::TraceContext;
@@ -17,7 +17,7 @@ pub struct Frame {
 /// What a frame carries. Only notifications are counted, from queue to socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
-    Notification { accepted: Option<Accepted> },
+    Notification { accepted: Option<Accepted>, position: Option<Position> },
     Announcement,
 }
 
@@ -40,7 +40,15 @@ impl Frame {
     /// When the notification was accepted by Trunkline; a foreign one never was.
     pub(super) fn accepted(&self) -> Option<Accepted> {
         match self.content {
-            Content::Notification { accepted } => accepted,
+            Content::Notification { accepted, .. } => accepted,
+            Content::Announcement => None,
+        }
+    }
+
+    /// Where a notification stands in the history, if that has it.
+    pub(super) fn position(&self) -> Option<Position> {
+        match self.content {
+            Content::Notification { position, .. } => position,
             Content::Announcement => None,
         }
     }
@@ -56,6 +64,7 @@ impl Frame {
 pub struct Encoded {
     json: Vec<u8>,
     accepted: Option<Accepted>,
+    position: Option<Position>,
     sse: Option<Bytes>,
     ws: Option<Bytes>,
 }
@@ -70,18 +79,51 @@ impl Encoded {
     pub fn traced(notification: &Notification, context: Option<TraceContext>) -> Self {
         let trace = TraceId::of(context);
         let accepted = notification.accepted_ms.map(|at_ms| Accepted { at_ms, trace });
-        Self { json: notification.to_client_json(), accepted, sse: None, ws: None }
+        let (json, position) = (notification.to_client_json(), notification.position);
+        Self { json, accepted, position, sse: None, ws: None }
+    }
+
+    /// A notification for a client that was away when it came. How late it is says nothing about
+    /// this service, so its latency is not measured.
+    pub fn replayed(notification: &Notification) -> Self {
+        Self { accepted: None, ..Self::new(notification) }
+    }
+
+    /// Where it stands in the history, if that has it.
+    pub fn position(&self) -> Option<Position> {
+        self.position
     }
 
     /// The frame for one transport.
     pub fn frame(&mut self, transport: Transport) -> Frame {
-        let json = &self.json;
+        let Self { json, accepted, position, .. } = self;
+        let encode = || event(transport, "notification", json, *position);
         let bytes = match transport {
-            Transport::Sse => self.sse.get_or_insert_with(|| sse_event("notification", json)),
-            Transport::Ws => self.ws.get_or_insert_with(|| ws_message("notification", json)),
+            Transport::Sse => self.sse.get_or_insert_with(encode),
+            Transport::Ws => self.ws.get_or_insert_with(encode),
         };
-        Frame { bytes: bytes.clone(), content: Content::Notification { accepted: self.accepted } }
+        let content = Content::Notification { accepted: *accepted, position: *position };
+        Frame { bytes: bytes.clone(), content }
     }
+}
+
+/// Something with a name, as each transport says it. The client resumes from `cursor`, if there is
+/// one.
+pub fn event(transport: Transport, name: &str, json: &[u8], cursor: Option<Position>) -> Bytes {
+    match (transport, cursor) {
+        (Transport::Sse, None) => sse_event(name, json),
+        (Transport::Sse, Some(cursor)) => [id(cursor), sse_event(name, json)].concat().into(),
+        (Transport::Ws, None) => ws_message(name, json),
+        (Transport::Ws, Some(cursor)) => {
+            let cursor = format!(",\"cursor\":\"{cursor}\"");
+            ws_text(&[b"{\"", name.as_bytes(), b"\":", json, cursor.as_bytes(), b"}"])
+        }
+    }
+}
+
+/// The line by which the client of an event stream learns where to resume from.
+pub fn id(cursor: Position) -> Bytes {
+    format!("id: {cursor}\n").into()
 }
 
 /// One server-sent event. `json` is compact JSON, which never holds a line break.
@@ -93,11 +135,15 @@ pub fn sse_event(name: &str, json: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-/// One message of a WebSocket server, an object with one member: a text frame, header included,
-/// whole and unmasked as a server sends it (RFC 6455, section 5.2).
+/// One message of a WebSocket server, an object with one member.
 pub fn ws_message(name: &str, json: &[u8]) -> Bytes {
+    ws_text(&[b"{\"", name.as_bytes(), b"\":", json, b"}"])
+}
+
+/// A text frame, header included, whole and unmasked as a server sends it (RFC 6455, section 5.2).
+fn ws_text(parts: &[&[u8]]) -> Bytes {
     const TEXT: u8 = 0x81;
-    let length = name.len() + json.len() + 5;
+    let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut bytes = BytesMut::with_capacity(length + 10);
     bytes.put_u8(TEXT);
     match length {
@@ -111,9 +157,7 @@ pub fn ws_message(name: &str, json: &[u8]) -> Bytes {
             bytes.put_u64(length as u64);
         }
     }
-    for part in [b"{\"", name.as_bytes(), b"\":", json, b"}"] {
-        bytes.put_slice(part);
-    }
+    parts.iter().for_each(|part| bytes.put_slice(part));
     bytes.freeze()
 }
 
@@ -149,6 +193,17 @@ mod tests {
         assert_eq!(usize::from(u16::from_be_bytes([header[2], header[3]])), text.len());
         let message: serde_json::Value = serde_json::from_slice(text).unwrap();
         assert_eq!(message["notification"]["data"], 7);
+    }
+
+    #[test]
+    fn who_can_resume_is_told_from_where() {
+        let position = Position { epoch: 7, at: 9 };
+        let sse = event(Transport::Sse, "lost", b"1", Some(position));
+        assert_eq!(sse, "id: 0000000000000007-9\nevent: lost\ndata: 1\n\n");
+        let ws = event(Transport::Ws, "lost", b"1", Some(position));
+        let message: serde_json::Value = serde_json::from_slice(&ws[2..]).unwrap();
+        assert_eq!(message, serde_json::json!({ "lost": 1, "cursor": position.to_string() }));
+        assert_eq!(event(Transport::Ws, "lost", b"1", None), ws_message("lost", b"1"));
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! for Redis, whose confirmation the caller of [`Client::hear`] has awaited. What a client
 //! brings up comes down when its [`Client`] is dropped.
 
+mod cursor;
 #[cfg(test)]
 pub(crate) mod fake;
 mod frame;
+mod hold;
 mod outbox;
 mod queue;
 mod registry;
@@ -15,10 +17,10 @@ mod touched;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::{ChannelName, ClientClose, Subscription, Transport};
+use crate::model::{ChannelName, ClientClose, Position, Subscription, Transport};
 use crate::telemetry::events::client::Enqueued;
 
-pub use frame::{Encoded, Frame, sse_event, ws_message};
+pub use frame::{Encoded, Frame, event, id, sse_event, ws_message};
 pub use outbox::{Bounds, Outbox, Refused, Rest, Sink, Written};
 use registry::{ClientId, Registry};
 pub use touched::Touched;
@@ -80,6 +82,8 @@ struct State {
     clients: BTreeMap<ClientId, Arc<Outbox>>,
     arrivals: ClientId,
     dispatched: u64,
+    /// Up to here everything was handed to all who hear it.
+    position: Option<Position>,
     closed: bool,
     announced: Option<Frame>,
 }
@@ -120,13 +124,15 @@ impl Hub {
         let mut state = self.0.lock();
         state.dispatched += 1;
         let number = state.dispatched;
+        let position = notification.position();
         let (mut enqueued, mut clients) = (Enqueued::default(), 0);
         let (mut heard, audience) = (false, state.registry.audience(channel));
         for outbox in audience {
             heard = true;
             let frame = || notification.frame(outbox.transport());
-            clients += u64::from(outbox.push_once(number, frame, &mut enqueued, touched));
+            clients += u64::from(outbox.push_once(number, position, frame, &mut enqueued, touched));
         }
+        state.position = position.or(state.position);
         heard.then_some(clients)
     }
 
@@ -165,6 +171,25 @@ impl Hub {
         let mut state = self.0.lock();
         state.closed = true;
         state.clients.values().for_each(|outbox| outbox.close(ClientClose::Shutdown));
+    }
+
+    /// Those who hear any of these are told something, each once, and how many that are. `word`
+    /// says it once for each transport and what the client hears of it.
+    pub fn tell(
+        &self,
+        subscriptions: &[Subscription],
+        word: impl Fn(Transport, &[Subscription]) -> Frame,
+    ) -> u64 {
+        let state = self.0.lock();
+        let mut told: BTreeMap<ClientId, (Arc<Outbox>, Vec<Subscription>)> = BTreeMap::new();
+        for subscription in subscriptions {
+            for (id, outbox) in state.registry.hearers(subscription) {
+                let (_, heard) = told.entry(id).or_insert_with(|| (Arc::clone(outbox), vec![]));
+                heard.push(subscription.clone());
+            }
+        }
+        told.values().for_each(|(outbox, heard)| outbox.push(word(outbox.transport(), heard)));
+        told.len() as u64
     }
 
     /// What may wait for one client.
@@ -246,8 +271,16 @@ impl Client {
     }
 
     /// What waits for this client.
-    pub fn outbox(&self) -> &Outbox {
+    pub fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
+    }
+
+    /// A sign of life for a client that resumes from where its server is, should it have heard
+    /// nothing since: `word` says where that is. False when it knows that already.
+    pub fn advance(&self, word: impl FnOnce(Position) -> Frame) -> bool {
+        // First this, then the outbox: what is handed on in between is after it.
+        let position = self.hub.0.lock().position;
+        position.is_some_and(|position| self.outbox.advance(position, || word(position)))
     }
 }
 

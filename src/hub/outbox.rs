@@ -17,9 +17,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 
 use super::frame::Frame;
+use super::hold::Hold;
 use super::queue::Queue;
 use super::touched::Touched;
-use crate::model::{ClientClose, Transport};
+use crate::model::{ClientClose, Position, Transport};
 use crate::telemetry::events::client::{ClientJoined, Delivered, Enqueued, Waiting};
 
 /// Frames of one write.
@@ -73,7 +74,7 @@ pub struct Outbox {
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// From the first confirmed subscription until the client leaves.
     presence: Option<(ClientJoined, Waiting)>,
     queue: Queue,
@@ -90,6 +91,13 @@ struct State {
     task: Option<Waker>,
     /// The number of the notification that was pushed last.
     last: Option<u64>,
+    /// There while the client is told what it has missed.
+    pub(super) hold: Option<Box<Hold>>,
+    /// The client has everything up to here, by the history. What is still on its way to it by the
+    /// subscriber connection is no news.
+    pub(super) floor: Option<Position>,
+    /// Up to here everything was pushed that the client is to hear.
+    pub(super) cursor: Option<Position>,
 }
 
 impl Outbox {
@@ -125,14 +133,20 @@ impl Outbox {
     pub(super) fn push_once(
         self: &Arc<Self>,
         number: u64,
+        position: Option<Position>,
         frame: impl FnOnce() -> Frame,
         enqueued: &mut Enqueued,
         touched: &mut Touched,
     ) -> bool {
         let mut state = self.lock();
-        if state.last.replace(number) == Some(number) {
+        if state.last.replace(number) == Some(number) || state.knows(position) {
             return false;
         }
+        if let Some(hold) = &mut state.hold {
+            hold.push(frame(), self.bounds);
+            return true;
+        }
+        state.cursor = position.or(state.cursor);
         if !self.enter(&mut state, frame(), enqueued) {
             wake(state);
         } else if state.sink.is_some() && !state.blocked && !state.touched {
@@ -152,7 +166,7 @@ impl Outbox {
     }
 
     /// Says whether there was room.
-    fn enter(&self, state: &mut State, frame: Frame, enqueued: &mut Enqueued) -> bool {
+    pub(super) fn enter(&self, state: &mut State, frame: Frame, enqueued: &mut Enqueued) -> bool {
         let Some((_, account)) = state.presence.as_mut().filter(|_| state.closed.is_none()) else {
             return true;
         };
@@ -270,7 +284,7 @@ impl Outbox {
         std::mem::take(&mut self.lock().unblocked)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         // Every section under this lock leaves the state whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -332,6 +346,7 @@ impl State {
 
     /// Drops what waits, but for a frame that was begun.
     fn give_up(&mut self) {
+        self.hold = None;
         let kept = self.queue.keep_begun();
         if let Some((_, account)) = &mut self.presence {
             *account = account.split(kept);
@@ -340,7 +355,7 @@ impl State {
 }
 
 /// Wakes the task after the lock is free again.
-fn wake(mut state: MutexGuard<'_, State>) {
+pub(super) fn wake(mut state: MutexGuard<'_, State>) {
     let task = state.task.take();
     drop(state);
     if let Some(task) = task {

@@ -15,7 +15,7 @@ fn push(outbox: &Outbox, text: &'static str) {
 /// As fan-out does it.
 fn hand_on(outbox: &Arc<Outbox>, number: u64, text: &'static str, touched: &mut Touched) {
     let frame = || Frame::announcement(Bytes::from_static(text.as_bytes()));
-    assert!(outbox.push_once(number, frame, &mut Enqueued::default(), touched));
+    assert!(outbox.push_once(number, None, frame, &mut Enqueued::default(), touched));
 }
 fn write(outbox: &Outbox) -> Written {
     outbox.write(&mut Context::from_waker(&noop_waker()))
@@ -79,7 +79,7 @@ fn a_notification_that_comes_again_by_another_subscription_is_no_news() {
     let (outbox, mut touched) = (outbox(9, 99), Touched::default());
     let frame = || Frame::announcement(Bytes::from_static(b"x"));
     let mut push_once =
-        |number| outbox.push_once(number, frame, &mut Enqueued::default(), &mut touched);
+        |number| outbox.push_once(number, None, frame, &mut Enqueued::default(), &mut touched);
     assert_eq!([1, 1, 2].map(&mut push_once), [true, false, true]);
 }
 

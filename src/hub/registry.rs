@@ -81,6 +81,15 @@ impl Registry {
         heard.map(|(subscription, _)| subscription.clone()).collect()
     }
 
+    /// Those who hear this.
+    pub(super) fn hearers(
+        &self,
+        subscription: &Subscription,
+    ) -> impl Iterator<Item = (ClientId, &Arc<Outbox>)> {
+        let topic = self.topics.get(subscription);
+        topic.into_iter().flat_map(|topic| topic.hearers.iter().map(|(id, outbox)| (*id, outbox)))
+    }
+
     /// Nobody hears this any more, although it may still be wanted. Says who did.
     pub(super) fn silence(&mut self, subscription: &Subscription) -> Vec<Arc<Outbox>> {
         let topic = self.topics.get_mut(subscription);

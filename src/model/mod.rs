@@ -9,6 +9,8 @@ mod fault;
 #[cfg(feature = "bridge")]
 mod notification;
 #[cfg(feature = "bridge")]
+mod position;
+#[cfg(feature = "bridge")]
 mod problem;
 mod redis_endpoint;
 mod secret;
@@ -26,6 +28,8 @@ pub use label::*;
 pub use notification::{
     DecodeError, FOREIGN_SOURCE, FOREIGN_TYPE, Notification, Origin, chain_notification_id,
 };
+#[cfg(feature = "bridge")]
+pub use position::{NotAPosition, Position};
 #[cfg(feature = "bridge")]
 pub use problem::{Problem, ProblemKind};
 pub use redis_endpoint::{ClientCertificate, DEFAULT_PORT, RedisEndpoint, Target, TlsOptions};

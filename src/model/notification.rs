@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{ChannelName, is_traceparent, rfc3339_now};
+use super::{ChannelName, Position, is_traceparent, rfc3339_now};
 
 /// The `type` of a notification whose publisher sent something other than a CloudEvent.
 pub const FOREIGN_TYPE: &str = "trunkline.foreign";
@@ -36,6 +36,9 @@ pub struct Notification {
     pub accepted_ms: Option<u64>,
     /// When it was handed to PUBLISH, in milliseconds since the Unix epoch.
     pub published_ms: Option<u64>,
+    /// Where it stands in the history; none where nothing is kept. Redis gives it, not the
+    /// publisher.
+    pub position: Option<Position>,
     /// Who put it on the channel.
     pub origin: Origin,
 }
@@ -120,6 +123,9 @@ impl Notification {
     fn from_cloud_event(channel: &ChannelName, mut members: Map<String, Value>) -> Self {
         let accepted_ms = members.remove("acceptedms").as_ref().and_then(milliseconds);
         let published_ms = members.remove("publishedms").as_ref().and_then(milliseconds);
+        // Whoever writes straight into Redis has no place in the history.
+        let position = published_ms.and_then(|_| members.remove("position"));
+        let position = position.as_ref().and_then(Value::as_str).and_then(|it| it.parse().ok());
         // A foreign publisher's document is kept whole, ours is taken apart.
         let foreign = published_ms.is_none().then(|| members.clone());
         let mut text = |name: &str| match members.remove(name) {
@@ -136,6 +142,7 @@ impl Notification {
             data: members.remove("data").unwrap_or(Value::Null),
             accepted_ms,
             published_ms,
+            position,
             origin: foreign.map_or(Origin::Trunkline, Origin::Verbatim),
         }
     }
@@ -151,6 +158,7 @@ impl Notification {
             data,
             accepted_ms: None,
             published_ms: None,
+            position: None,
             origin: Origin::Wrapped,
         }
     }
@@ -226,8 +234,26 @@ mod tests {
             data,
             accepted_ms,
             published_ms: Some(published_ms),
+            position: None,
             origin: Origin::Trunkline,
         }
+    }
+
+    #[test]
+    fn the_position_that_redis_adds_is_read_and_kept_from_clients() {
+        let wire = ours(json!(1), None, 2).to_wire();
+        let mut wire = String::from_utf8(wire).unwrap();
+        wire.truncate(wire.len() - 1);
+        let position = Position { epoch: 7, at: 1_738_310_400_000_000 };
+        let notification = heard(format!("{wire},\"position\":\"{position}\"}}").as_bytes());
+        assert_eq!((notification.position, notification.is_foreign()), (Some(position), false));
+        assert!(seen(&notification).get("position").is_none());
+        let forged = heard(format!("{wire},\"position\":\"soon\"}}").as_bytes());
+        assert_eq!(forged.position, None);
+        let theirs = json!({"specversion": "1.0", "id": "7", "source": "/node", "type": "t",
+            "position": position.to_string()});
+        let theirs_heard = heard(theirs.to_string().as_bytes());
+        assert_eq!((theirs_heard.position, seen(&theirs_heard)), (None, theirs));
     }
 
     #[test]

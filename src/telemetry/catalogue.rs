@@ -268,6 +268,16 @@ catalogue! {
     /// Seconds from acceptance by Trunkline to the client's socket.
     Server histogram DELIVERY_LATENCY = "trunkline_delivery_latency_seconds" Transport, DELIVERY;
 
+    // -- history --
+    /// Clients that came back with a cursor, by how that ended.
+    Server counter RESUMES = "trunkline_resumes_total" ResumeOutcome;
+    /// Times a client was told that notifications are lost, by why.
+    Server counter LOSSES_TOLD = "trunkline_losses_told_total" LostReason;
+    /// Searches of this server for what it had not heard, by how they ended.
+    Server counter GAPS = "trunkline_subscriber_gaps_total" GapOutcome;
+    /// Notifications read from the history, each counted once for each client that came back.
+    Server counter REPLAYED = "trunkline_notifications_replayed_total" Replay;
+
     // -- events and the queue --
     /// Events whose job is in Redis.
     Server counter EVENTS_ACCEPTED = "trunkline_events_accepted_total" ();

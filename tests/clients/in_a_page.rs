@@ -19,11 +19,11 @@ async fn a_websocket_of_a_page_subscribes_hears_and_is_told_to_come_back() {
     page.until("document.readyState === 'complete'").await;
     page.value(OPEN).await;
     page.until("heard.length === 1").await;
-    assert_eq!(page.value("heard[0]").await, json!({ "subscribed": ["door"] }));
+    assert_eq!(page.value("heard[0].subscribed").await, json!(["door"]));
 
     page.value("socket.send(JSON.stringify({ subscribe: ['alerts.*'] })); 0").await;
     page.until("heard.length === 2").await;
-    assert_eq!(page.value("heard[1]").await, json!({ "subscribed": ["alerts.*"] }));
+    assert_eq!(page.value("heard[1].subscribed").await, json!(["alerts.*"]));
     for (channel, text) in [("door", "ünïcödé"), ("alerts.kitchen", "hot")] {
         house.notify(channel, json!({ "text": text })).await;
     }

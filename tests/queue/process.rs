@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use trunkline::conn::Owner;
 use trunkline::flow::ingest::{Ingest, Trace};
 use trunkline::flow::process::Process;
+use trunkline::history::{History, Retention};
 use trunkline::index::{ChainCache, ChainStore, Keys};
 use trunkline::model::{ChannelName, Component, Event, JobType, Subscription};
 use trunkline::queue::{Handler, Job, Verdict};
@@ -33,7 +34,9 @@ async fn store(house: &House, chains: &[(&str, &str)]) {
 
 fn process(worker: &Owner) -> Process {
     let chains = ChainCache::new(worker.shared(), Keys::new(NAMESPACE));
-    Process::new(chains, worker.publisher(), prefix()).unwrap()
+    let kept = Retention { size: 10, age: DEADLINE, off: vec![] };
+    let (shared, publisher) = (worker.shared(), worker.publisher());
+    Process::new(chains, History::new(shared, publisher, NAMESPACE, prefix(), kept)).unwrap()
 }
 
 fn job(event: Value) -> Job {

@@ -12,7 +12,11 @@ use super::support::DEADLINE;
 use super::support::house::House;
 
 /// An open WebSocket. It reads, and so answers pings, only while asked for a message.
-pub struct Client(WebSocketStream<TcpStream>);
+pub struct Client {
+    socket: WebSocketStream<TcpStream>,
+    /// Where it would resume from: what came last.
+    pub cursor: Option<String>,
+}
 
 /// How the server ended it: the code and the reason in words.
 pub type Closed = (u16, String);
@@ -32,7 +36,7 @@ impl Client {
         let (client, answer) =
             timeout(DEADLINE, opening.connect_on(stream)).await.unwrap().unwrap();
         assert_eq!(answer.status(), 101);
-        Client(client)
+        Client { socket: client, cursor: None }
     }
 
     /// Opens one that hears a channel, and waits until it does.
@@ -49,7 +53,7 @@ impl Client {
 
     /// Sends any message.
     pub async fn send(&mut self, message: Message) {
-        timeout(DEADLINE, self.0.send(message)).await.unwrap().unwrap();
+        timeout(DEADLINE, self.socket.send(message)).await.unwrap().unwrap();
     }
 
     /// Sends a document and returns the next message that is no notification.
@@ -108,14 +112,17 @@ impl Client {
 
     async fn message(&mut self) -> Result<Value, Closed> {
         loop {
-            let message = timeout(DEADLINE, self.0.next()).await.expect("a message in time");
+            let message = timeout(DEADLINE, self.socket.next()).await.expect("a message in time");
             let message = message.ok_or((0, "it just ended".to_owned()))?;
             let message = message.map_err(|error| (0, error.to_string()))?;
             if let Some((code, reason)) = message.as_close() {
                 return Err((code.into(), reason.to_owned()));
             }
             if let Some(text) = message.as_text() {
-                let document: Value = serde_json::from_str(text).unwrap();
+                let mut document: Value = serde_json::from_str(text).unwrap();
+                if let Some(cursor) = document.as_object_mut().unwrap().remove("cursor") {
+                    self.cursor = Some(cursor.as_str().unwrap().to_owned());
+                }
                 assert_eq!(document.as_object().map(serde_json::Map::len), Some(1), "{text}");
                 return Ok(document);
             }

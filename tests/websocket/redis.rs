@@ -24,6 +24,9 @@ async fn a_client_stays_through_an_outage_and_hears_again() {
     house.server.wait_nothing_missing().await;
     house.notify("door", json!("again")).await;
     house.notify("a.b", json!("and by prefix")).await;
+    // That Redis kept nothing over its restart, so nobody knows what was in it.
+    let lost = json!({ "lost": { "channels": ["a.*", "door"], "reason": "epoch" } });
+    assert_eq!(client.next().await, lost);
     for expected in ["again", "and by prefix"] {
         assert_eq!(client.heard().await, expected);
     }

@@ -39,6 +39,17 @@ const BOTH: &[&str] = &[
     "ZREMRANGEBYSCORE {q}idle 0 0",
     "HSCAN {chains}all 0",
     "GET {chains}version",
+    "HMGET {ns}:{history}:head epoch",
+    "HSET {ns}:{history}:head epoch a",
+    "XADD {ns}:{history}:stream:a * a b",
+    "XTRIM {ns}:{history}:stream:a MINID 0",
+    "XDEL {ns}:{history}:stream:a 0",
+    "PEXPIRE {ns}:{history}:stream:a 1",
+    "DEL {ns}:{history}:stream:a",
+    "ZADD {ns}:{history}:channels 0 a",
+    "ZSCORE {ns}:{history}:channels a",
+    "ZRANGEBYSCORE {ns}:{history}:channels 0 0",
+    "ZREM {ns}:{history}:channels a",
 ];
 
 const SERVER: &[&str] = &[
@@ -54,6 +65,7 @@ const SERVER: &[&str] = &[
     "HSET {chains}all a b",
     "HDEL {chains}all a",
     "SET {chains}version 1",
+    "XRANGE {ns}:{history}:stream:a - +",
 ];
 
 const WORKER: &[&str] = &[
@@ -190,6 +202,7 @@ fn pattern(name: &str, told: &Doctor) -> String {
     let patterns = [
         ("{q:", "{q:*}:*"),
         ("{chains}:", "{chains}:*"),
+        ("{history}:", "{history}:*"),
         ("alive:", "alive:{*}"),
         ("notify:", "notify:*"),
         ("probe:", "probe:*"),

@@ -26,6 +26,7 @@ use crate::flow::chains::{Chains, ChainsError, Stored};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::{Listen, Upstream};
 use crate::flow::notify::Notify;
+use crate::history::{History, Retention};
 use crate::hub::{Bounds, Encoded, Hub, Limits, Touched};
 use crate::model::{ChannelName, Component, Fault, Notification, Subscription};
 use crate::queue::{Keys, Producer, QueueOptions, Thresholds};
@@ -108,12 +109,16 @@ impl House {
         let options = Options::new(nowhere, "test", Component::Server);
         let owner = Owner::new(options, &Budget::of(Component::Server)).unwrap();
         let redis = Arc::new(Redis::default());
-        let listen = Listen::new(Limits::new(outbox), redis.clone(), Duration::from_secs(1));
+        let nothing = Retention { size: 0, age: PATIENCE, off: vec![] };
+        let channels = "test:notify:".to_owned();
+        let history = History::new(owner.shared(), owner.publisher(), "test", channels, nothing);
+        let deadline = Duration::from_secs(1);
+        let listen = Listen::new(Limits::new(outbox), redis.clone(), deadline, history.clone());
         let hub = listen.hub().clone();
         let public = Public {
             access: Access::new(["https://app.example"], []),
             ingest: Ingest::new(producer(&owner), 1_000),
-            notify: Notify::new(owner.publisher(), "test:notify:".into()),
+            notify: Notify::new(history),
             chains: Arc::new(Shelf),
             listen,
             max_payload: 1_000,

@@ -1,8 +1,10 @@
-//! What a client asks for over its WebSocket: one JSON object with one member. Pure.
+//! What a client asks for over its WebSocket: one JSON object with one member, and where
+//! subscribing goes on from a cursor, that. Pure.
 
 use serde_json::{Number, Value};
 
-use crate::model::{Fault, Problem, ProblemKind, Subscription};
+use crate::http::subscribe;
+use crate::model::{Fault, Position, Problem, ProblemKind, Subscription};
 
 /// Entries of one list: more could not be subscribed anyway.
 const MAX_ENTRIES: usize = 128;
@@ -12,8 +14,8 @@ const MAX_NAME: usize = 40;
 /// What a client asks for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Command {
-    /// To hear these too.
-    Subscribe(Vec<Subscription>),
+    /// To hear these too, from the cursor on if there is one.
+    Subscribe(Vec<Subscription>, Option<Position>),
     /// To hear these no longer.
     Unsubscribe(Vec<Subscription>),
     /// To be answered with the same number.
@@ -25,13 +27,21 @@ pub(super) fn parse(text: &str) -> Result<Command, Problem> {
     let document: Value = serde_json::from_str(text).map_err(|error| {
         Problem::new(ProblemKind::Malformed, format!("the message is not JSON: {error}"))
     })?;
-    let Value::Object(members) = document else {
+    let Value::Object(mut members) = document else {
         return Err(fault("$", "must be an object, as in {\"subscribe\":[\"door\"]}"));
+    };
+    let after = match members.remove("after").filter(|_| members.contains_key("subscribe")) {
+        None => None,
+        Some(Value::String(cursor)) => {
+            let cursor = subscribe::cursor("$.after", &cursor);
+            Some(cursor.map_err(|fault| Problem::invalid(vec![fault]))?)
+        }
+        Some(_) => return Err(fault("$.after", "must be a text, a cursor of this service")),
     };
     let mut members = members.into_iter();
     match (members.next(), members.next()) {
         (Some((name, value)), None) => match name.as_str() {
-            "subscribe" => channels(&name, value).map(Command::Subscribe),
+            "subscribe" => channels(&name, value).map(|named| Command::Subscribe(named, after)),
             "unsubscribe" => channels(&name, value).map(Command::Unsubscribe),
             "ping" => match value {
                 Value::Number(number) => Ok(Command::Ping(number)),
@@ -93,7 +103,11 @@ mod tests {
             texts.iter().map(|text| Subscription::parse(text).unwrap()).collect::<Vec<_>>()
         };
         let subscribe = parse(r#"{"subscribe":["a","b.*"]}"#).unwrap();
-        assert_eq!(subscribe, Command::Subscribe(channels(&["a", "b.*"])));
+        assert_eq!(subscribe, Command::Subscribe(channels(&["a", "b.*"]), None));
+        let cursor = "00000000000000ff-7";
+        let text = format!(r#"{{"after":"{cursor}","subscribe":["a"]}}"#);
+        let after = Some(cursor.parse().unwrap());
+        assert_eq!(parse(&text).unwrap(), Command::Subscribe(channels(&["a"]), after));
         let unsubscribe = parse(r#" { "unsubscribe" : [ "a" ] } "#).unwrap();
         assert_eq!(unsubscribe, Command::Unsubscribe(channels(&["a"])));
         assert_eq!(parse(r#"{"ping":1}"#).unwrap(), Command::Ping(1.into()));
@@ -107,6 +121,10 @@ mod tests {
             ("null", "$"),
             ("\"subscribe\"", "$"),
             (r#"{"subscribe":["a"],"ping":1}"#, "$"),
+            (r#"{"subscribe":["a"],"after":"7"}"#, "$.after"),
+            (r#"{"subscribe":["a"],"after":7}"#, "$.after"),
+            (r#"{"subscribe":["a"],"after":null}"#, "$.after"),
+            (r#"{"after":"00000000000000ff-7"}"#, "$"),
             (r#"{"ping":"1"}"#, "$.ping"),
             (r#"{"Subscribe":["a"]}"#, "$.Subscribe"),
             (r#"{"subscribe":"a"}"#, "$.subscribe"),

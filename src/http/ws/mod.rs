@@ -18,8 +18,8 @@ use hyper::{HeaderMap, Response, StatusCode, Version};
 
 use super::body::Body;
 use super::subscribe;
-use crate::flow::listen::Listen;
-use crate::model::{Problem, ProblemKind, Transport};
+use crate::flow::listen::{Listen, Since};
+use crate::model::{Fault, Problem, ProblemKind, Transport};
 
 pub use session::Session;
 
@@ -36,10 +36,15 @@ pub(super) fn open(
     let accept = handshake(&parts.headers)?;
     let query = parts.uri.query().unwrap_or_default();
     let wanted = subscribe::channels(query).map_err(Problem::invalid)?;
+    let since = subscribe::since(query, None).map_err(|fault| Problem::invalid(vec![fault]))?;
+    if wanted.is_empty() && since != Since::Now {
+        let message = "goes with the channels it is about; name them, as in ?channel=door".into();
+        return Err(Problem::invalid(vec![Fault { path: "after".into(), message }]));
+    }
     let refused = |refusal| subscribe::refused(refusal, "channel");
     let mut client = listen.hub().join(Transport::Ws).map_err(refused)?;
     let unheard = client.want(&wanted).map_err(refused)?;
-    let session = Session::new(client, listen.clone(), heartbeat, wanted, unheard);
+    let session = Session::new(client, listen.clone(), heartbeat, wanted, unheard, since);
     let session = super::session::Session::WebSocket(Box::new(session));
     let mut response = Response::new(Body::Session(session));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -16,10 +16,10 @@ use tungstenite::{Error, Message};
 
 use super::message::{self, Command};
 use super::socket::{self, Socket};
-use crate::flow::listen::{Listen, Verdicts};
+use crate::flow::listen::{Listen, Returning, Since, Verdicts};
 use crate::http::{session, subscribe};
-use crate::hub::{Client, Frame, Written, ws_message};
-use crate::model::{ClientClose, Problem, Subscription};
+use crate::hub::{Client, Frame, Written, event, ws_message};
+use crate::model::{ClientClose, Fault, Position, Problem, Subscription, Transport};
 
 /// What goes on with a socket after the handshake.
 pub struct Session {
@@ -28,6 +28,7 @@ pub struct Session {
     heartbeat: Duration,
     named: Vec<Subscription>,
     unheard: Vec<Subscription>,
+    since: Since,
 }
 
 impl Session {
@@ -39,8 +40,9 @@ impl Session {
         heartbeat: Duration,
         named: Vec<Subscription>,
         unheard: Vec<Subscription>,
+        since: Since,
     ) -> Self {
-        Self { client, listen, heartbeat, named, unheard }
+        Self { client, listen, heartbeat, named, unheard, since }
     }
 
     /// Who listens.
@@ -50,16 +52,17 @@ impl Session {
 
     /// Talks until either side ends it.
     pub(in crate::http) async fn run(self, stream: TcpStream, head: Bytes, early: Bytes) {
-        let Self { client, listen, heartbeat, named, unheard } = self;
+        let Self { client, listen, heartbeat, named, unheard, since } = self;
         let stream = Arc::new(stream);
         client.outbox().attach(stream.clone(), head);
         let socket = Socket::new(stream, &early);
         drop(early);
         let heartbeat = session::heartbeat(heartbeat);
         client.hear(&[]);
-        let mut talk = Talk { client, listen, socket, heartbeat, asked: None };
+        let (asked, returning) = (None, None);
+        let mut talk = Talk { client, listen, socket, heartbeat, asked, returning, begun: false };
         if !named.is_empty() {
-            talk.ask(named, unheard);
+            talk.ask(named, unheard, since);
         }
         let end = poll_fn(|cx| talk.poll(cx)).await;
         let Talk { client, socket, .. } = talk;
@@ -82,6 +85,7 @@ struct End {
 /// What Redis was asked for, in the client's words, and its answer to come.
 struct Asked {
     named: Vec<Subscription>,
+    since: Since,
     verdicts: Pin<Box<dyn Future<Output = Verdicts> + Send>>,
 }
 
@@ -91,6 +95,10 @@ struct Talk {
     socket: Socket,
     heartbeat: Interval,
     asked: Option<Asked>,
+    /// There while the client is told what it has missed.
+    returning: Option<Returning>,
+    /// Whether it has heard of a subscription yet: the first says where it begins.
+    begun: bool,
 }
 
 impl Talk {
@@ -102,6 +110,11 @@ impl Talk {
                 && let Poll::Ready(verdicts) = verdicts.as_mut().poll(cx)
             {
                 self.answer(verdicts);
+            }
+            if let Some(returning) = &mut self.returning
+                && returning.as_mut().poll(cx).is_ready()
+            {
+                self.returning = None;
             }
             // Until it is not due: only then does it wake this task the next time.
             while self.heartbeat.poll_tick(cx).is_ready() {
@@ -129,7 +142,8 @@ impl Talk {
     /// Whether the client's next message may be read: its answers have room, and the one before
     /// has been dealt with, so that answers come in the order of the questions.
     fn listens(&self) -> bool {
-        self.asked.is_none() && !self.client.outbox().is_crowded()
+        let busy = self.asked.is_some() || self.returning.is_some();
+        !busy && !self.client.outbox().is_crowded()
     }
 
     /// Writes whatever waits. Ready at the end only.
@@ -180,30 +194,42 @@ impl Talk {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Subscribe(named) => match self.client.want(&named) {
-                Ok(unheard) => self.ask(named, unheard),
+            Command::Subscribe(_, Some(_)) if self.begun => {
+                let message = "goes with the first subscribe of a connection, for all that it \
+                               is to hear; open another one"
+                    .into();
+                let fault = Fault { path: "$.after".into(), message };
+                self.push(error(&Problem::invalid(vec![fault])));
+            }
+            Command::Subscribe(named, after) => match self.client.want(&named) {
+                Ok(unheard) => {
+                    let first = if self.begun { Since::Later } else { Since::Now };
+                    self.ask(named, unheard, after.map_or(first, Since::After));
+                }
                 Err(refusal) => self.push(error(&subscribe::refused(refusal, "$.subscribe"))),
             },
             Command::Unsubscribe(named) => {
-                self.client.forget(&named, list("unsubscribed", &named));
+                self.client.forget(&named, list("unsubscribed", &named, None));
             }
             Command::Ping(number) => self.push(ws_message("pong", number.to_string().as_bytes())),
         }
     }
 
-    fn ask(&mut self, named: Vec<Subscription>, unheard: Vec<Subscription>) {
-        let verdicts = Box::pin(self.listen.confirm(unheard));
-        self.asked = Some(Asked { named, verdicts });
+    fn ask(&mut self, named: Vec<Subscription>, unheard: Vec<Subscription>, since: Since) {
+        let verdicts = Box::pin(self.listen.confirm(unheard, since));
+        self.asked = Some(Asked { named, since, verdicts });
     }
 
     /// Tells the client what Redis said.
     fn answer(&mut self, verdicts: Verdicts) {
-        let Verdicts { confirmed, denied, failed } = verdicts;
+        let Verdicts { confirmed, denied, failed, at } = verdicts;
         let (failed, why) = failed.map_or((vec![], None), |(failed, why)| (failed, Some(why)));
-        let mut named = self.asked.take().map_or(vec![], |asked| asked.named);
+        let Some(Asked { mut named, since, .. }) = self.asked.take() else { return };
         named.retain(|it| !denied.contains(it) && !failed.contains(it));
         if !named.is_empty() {
-            self.client.hear_after(list("subscribed", &named), &confirmed);
+            self.begun = true;
+            self.returning = self.listen.begin(&self.client, &confirmed, since, at);
+            self.client.hear_after(list("subscribed", &named, at), &confirmed);
         }
         if !denied.is_empty() {
             let problem = error(&subscribe::denied(&denied));
@@ -270,12 +296,13 @@ fn error(problem: &Problem) -> Bytes {
     ws_message("error", &problem.to_json())
 }
 
-fn list(name: &str, subscriptions: &[Subscription]) -> Frame {
+fn list(name: &str, subscriptions: &[Subscription], cursor: Option<Position>) -> Frame {
     let mut names: Vec<String> = Vec::with_capacity(subscriptions.len());
     for name in subscriptions.iter().map(Subscription::to_string) {
         if !names.contains(&name) {
             names.push(name);
         }
     }
-    Frame::announcement(ws_message(name, json!(names).to_string().as_bytes()))
+    let names = json!(names).to_string();
+    Frame::announcement(event(Transport::Ws, name, names.as_bytes(), cursor))
 }

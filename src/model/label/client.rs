@@ -52,6 +52,46 @@ labels! {
         Error = "error",
     };
 
+    /// Why somebody cannot be told what it has missed.
+    LostReason as "reason" {
+        /// It is no longer kept.
+        Trimmed = "trimmed",
+        /// Redis has lost what it kept: a new history has begun.
+        Epoch = "epoch",
+        /// Redis does not know the position yet: it has lost the end of its history.
+        Future = "future",
+        /// Nothing is kept of the channel.
+        Off = "off",
+        /// The history could not be read in time.
+        Unavailable = "unavailable",
+    };
+
+    /// How the return of a client ended.
+    ResumeOutcome as "outcome" {
+        /// It heard all that it had missed.
+        Recovered = "recovered",
+        /// It was told that something is lost.
+        Lost = "lost",
+        /// It was closed, or left, before all was said: it may come back with its cursor.
+        Failed = "failed",
+    };
+
+    /// How the search for what this server has missed ended.
+    GapOutcome as "outcome" {
+        /// Its clients have all of it.
+        Filled = "filled",
+        /// Its clients were told that something is lost.
+        Lost = "lost",
+    };
+
+    /// For whom notifications were read from the history.
+    Replay as "for" {
+        /// For a client that came back.
+        Client = "client",
+        /// For all who listen, because this server had not heard them.
+        Server = "server",
+    };
+
     /// Why a self-probe failed.
     ProbeFailure as "reason" {
         /// Redis did not accept it: says nothing about the receive path.

@@ -18,6 +18,8 @@ pub mod client;
 pub mod command;
 pub mod connection;
 #[cfg(feature = "bridge")]
+pub mod history;
+#[cfg(feature = "bridge")]
 pub mod http;
 #[cfg(feature = "bridge")]
 pub mod job;

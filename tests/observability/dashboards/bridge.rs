@@ -168,6 +168,16 @@ fn subscriber() -> Vec<Panel> {
             .unit("ops")
             .empty("No message was dropped.")
             .query(busy(&sum("reason", &rate(&of(SUBSCRIBER_DROPPED.name(), "")))), "{{reason}}"),
+        Panel::stacked("Caught up from the history", "Notifications that clients, or a whole server, had missed and got late. Good: none but after deploys, and after outages.")
+            .unit("ops")
+            .empty("Nobody had missed anything.")
+            .query(busy(&sum("for", &rate(&of(REPLAYED.name(), "")))), "for a {{for}}"),
+        Panel::stacked("Lost and told", "Times a client was told that notifications are lost, by why; searches that ended so, and returns that failed. Good: none.")
+            .unit("short")
+            .empty("Nothing is lost.")
+            .query(busy(&sum("reason", &increase(&of(LOSSES_TOLD.name(), "")))), "{{reason}}")
+            .query(busy(&sum("outcome", &increase(&of(GAPS.name(), "outcome=\"lost\"")))), "gap of a server")
+            .query(busy(&sum("outcome", &increase(&of(RESUMES.name(), "outcome=\"failed\"")))), "return of a client"),
         Panel::lines("Subscriptions", "Channels and prefixes that clients want, that Redis confirmed, and that its ACL refuses. Good: desired and confirmed lie on each other, refused is 0.")
             .alert("TrunklineSubscriptionsMissing")
             .by_process()

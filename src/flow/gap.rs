@@ -1,0 +1,152 @@
+//! What this server has not heard, it reads from the history and hands on late.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::fanout::Fanout;
+use super::lost;
+use crate::conn::{Error, Message, Status};
+use crate::health::Heartbeat;
+use crate::history::{History, Missed};
+use crate::model::{ConnectionState, GapOutcome, LostReason, Notification, Position, Subscription};
+use crate::telemetry::events::history::GapSearched;
+
+/// For how long the history is asked for. Messages wait meanwhile, and those that find no room are
+/// in the history too.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The shared connection may become ready a moment after the subscriber.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The gap between one subscriber connection and the next.
+pub(super) struct Gap {
+    status: watch::Receiver<Status>,
+    history: History,
+    /// The connection before which there is no gap any more.
+    generation: u64,
+}
+
+impl Gap {
+    pub(super) fn new(status: watch::Receiver<Status>, history: History) -> Self {
+        Self { status, history, generation: 0 }
+    }
+
+    /// Resolves when there is a new connection, and all subscriptions are confirmed on it: from
+    /// then on nothing is missed. Cancel-safe.
+    pub(super) async fn opened(&mut self) {
+        let generation = self.generation;
+        let newer = |status: &Status| status.is_ready() && status.generation > generation;
+        if self.status.wait_for(newer).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Whether the message came by a newer connection.
+    pub(super) fn is_before(&self, message: &Message) -> bool {
+        message.generation > self.generation
+    }
+
+    /// Fills the gap before a message that may have come before all subscriptions were confirmed.
+    pub(super) async fn fill_before(
+        &mut self,
+        message: &Message,
+        fanout: &mut Fanout,
+        heartbeat: &Heartbeat,
+    ) {
+        let settled = |status: &Status| {
+            status.state == ConnectionState::Closed
+                || status.is_ready() && status.generation >= message.generation
+        };
+        while tokio::time::timeout(Heartbeat::INTERVAL, self.status.wait_for(settled))
+            .await
+            .is_err()
+        {
+            heartbeat.beat();
+        }
+        self.fill(fanout, heartbeat).await;
+    }
+
+    /// Hands on what was published since the last notification that was, and tells the clients
+    /// where something is lost. Afterwards all that is still to come is news.
+    pub(super) async fn fill(&mut self, fanout: &mut Fanout, heartbeat: &Heartbeat) {
+        self.generation = self.status.borrow_and_update().generation;
+        let (began, history) = (Instant::now(), &self.history);
+        let mut search = Search { heard: fanout.hub.heard(), filled: 0, lost: false };
+        // The first connection has missed nothing.
+        if self.generation > 1 {
+            let unkept = history.unkept(&search.heard);
+            search.tell(fanout, &unkept, LostReason::Off, None);
+        }
+        while history.is_on() {
+            heartbeat.beat();
+            match search.step(fanout, history).await {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) if error.is_outage() && began.elapsed() < PATIENCE => {
+                    // Either it is ready then, or the next step says why not.
+                    let _ = history.ready(Duration::from_secs(1)).await;
+                    tokio::time::sleep(AGAIN).await;
+                }
+                Err(_) => {
+                    let heard = std::mem::take(&mut search.heard);
+                    search.tell(fanout, &heard, LostReason::Unavailable, None);
+                    break;
+                }
+            }
+        }
+        fanout.write().await;
+        let outcome = if search.lost { GapOutcome::Lost } else { GapOutcome::Filled };
+        GapSearched { outcome, filled: search.filled }.emit();
+    }
+}
+
+struct Search {
+    heard: Vec<Subscription>,
+    filled: u64,
+    lost: bool,
+}
+
+impl Search {
+    /// One page; true after the last.
+    async fn step(&mut self, fanout: &mut Fanout, history: &History) -> Result<bool, Error> {
+        let Some(after) = fanout.position else {
+            fanout.position = Some(history.head().await?);
+            return Ok(true);
+        };
+        match history.since(after, &self.heard).await? {
+            Missed::Lost { reason, head } => {
+                let heard = std::mem::take(&mut self.heard);
+                self.tell(fanout, &heard, reason, Some(head));
+                fanout.position = Some(head);
+                fanout.filled = None;
+                Ok(true)
+            }
+            Missed::Page(page) => {
+                self.tell(fanout, &page.trimmed, LostReason::Trimmed, None);
+                for entry in page.entries {
+                    let notification = Notification::from_wire(&entry.channel, &entry.payload);
+                    // What is kept was written by this fleet, so it can be read.
+                    let Ok(mut notification) = notification else { continue };
+                    notification.position = Some(entry.position);
+                    fanout.hand_on_late(&notification, entry.payload.len()).await;
+                    self.filled += 1;
+                }
+                fanout.position = Some(page.upto);
+                fanout.filled = Some(page.upto);
+                Ok(page.complete)
+            }
+        }
+    }
+
+    fn tell(
+        &mut self,
+        fanout: &Fanout,
+        hit: &[Subscription],
+        reason: LostReason,
+        cursor: Option<Position>,
+    ) {
+        if !hit.is_empty() {
+            self.lost |= lost::tell(&fanout.hub, hit, reason, cursor) > 0;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A client that comes back is told what it has missed, and then hears what comes.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::lost;
+use crate::conn::Error;
+use crate::history::{History, Missed, Page};
+use crate::hub::{Encoded, Outbox};
+use crate::model::{ClientClose, LostReason, Notification, Position, ResumeOutcome, Subscription};
+use crate::telemetry::events::history::{LossTold, ResumeEnded};
+
+/// Clients that are told at the same time. After an outage all of them come back together, and
+/// each reads pages from Redis; the others wait their turn.
+const TOGETHER: usize = 32;
+/// How long a client may take to be told everything. One that cannot keep up is closed, and may
+/// go on from its cursor.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How clients come back. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Resumption {
+    history: History,
+    turns: Arc<Semaphore>,
+}
+
+impl Resumption {
+    pub(super) fn new(history: History) -> Self {
+        Self { history, turns: Arc::new(Semaphore::new(TOGETHER)) }
+    }
+
+    /// Tells a held client what came after `after`, and releases it. Must be polled again whenever
+    /// its outbox was written from. Dropped or failed, the client has a cursor to come back with.
+    pub(super) async fn run(self, outbox: Arc<Outbox>, wanted: Vec<Subscription>, after: Position) {
+        let outcome = ResumeOutcome::Failed;
+        let mut returning = Return { history: self.history, outbox, wanted, replayed: 0, outcome };
+        let told = async {
+            let _turn = self.turns.acquire().await;
+            returning.tell(after).await
+        };
+        match tokio::time::timeout(PATIENCE, told).await {
+            Ok(Ok(outcome)) => returning.outcome = outcome,
+            Ok(Err(_)) | Err(_) => returning.outbox.close(ClientClose::Error),
+        }
+    }
+}
+
+struct Return {
+    history: History,
+    outbox: Arc<Outbox>,
+    wanted: Vec<Subscription>,
+    replayed: u64,
+    /// Failed, until it is over.
+    outcome: ResumeOutcome,
+}
+
+impl Return {
+    async fn tell(&mut self, mut after: Position) -> Result<ResumeOutcome, Error> {
+        let unkept = self.history.unkept(&self.wanted);
+        let mut lost = self.lose(&unkept, LostReason::Off, None);
+        if !self.history.is_on() {
+            self.outbox.release(None);
+            return Ok(ResumeOutcome::Lost);
+        }
+        loop {
+            match self.history.since(after, &self.wanted).await? {
+                Missed::Lost { reason, head } => {
+                    let wanted = self.wanted.clone();
+                    lost |= self.lose(&wanted, reason, Some(head));
+                    // Nothing was told, so whatever came meanwhile is news.
+                    if self.outbox.release(None) {
+                        break;
+                    }
+                    after = head;
+                }
+                Missed::Page(page) => {
+                    after = page.upto;
+                    lost |= self.lose(&page.trimmed, LostReason::Trimmed, None);
+                    let complete = page.complete;
+                    self.replay(page).await;
+                    if complete && self.outbox.release(Some(after)) {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(if lost { ResumeOutcome::Lost } else { ResumeOutcome::Recovered })
+    }
+
+    async fn replay(&mut self, page: Page) {
+        for entry in page.entries {
+            // What is kept was written by this fleet, so it can be read.
+            let Ok(mut notification) = Notification::from_wire(&entry.channel, &entry.payload)
+            else {
+                continue;
+            };
+            notification.position = Some(entry.position);
+            self.room().await;
+            let transport = self.outbox.transport();
+            self.outbox.replay(Encoded::replayed(&notification).frame(transport));
+            self.replayed += 1;
+        }
+        // Half of what may wait is for what was kept back.
+        self.room().await;
+    }
+
+    /// Waits until the client took most of what waits for it.
+    async fn room(&self) {
+        poll_fn(|_| if self.outbox.is_crowded() { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
+
+    /// Whether there is anything to be told.
+    fn lose(&self, hit: &[Subscription], reason: LostReason, cursor: Option<Position>) -> bool {
+        if !hit.is_empty() {
+            self.outbox.push(lost::word(self.outbox.transport(), hit, reason, cursor));
+            LossTold { reason, clients: 1 }.emit();
+        }
+        !hit.is_empty()
+    }
+}
+
+impl Drop for Return {
+    fn drop(&mut self) {
+        ResumeEnded { outcome: self.outcome, replayed: self.replayed }.emit();
+    }
+}

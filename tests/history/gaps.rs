@@ -1,0 +1,122 @@
+//! A server that lost its subscriber connection for a while hands on what it has missed.
+
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::listener::{Heard, Listener};
+use super::support::eventually::eventually;
+use super::support::house::House;
+use super::support::laws::broken_laws;
+use super::support::metrics::Page;
+use super::support::process::Daemon;
+use super::support::proxy::Proxy;
+use super::support::redis::Redis;
+
+fn numbers(range: std::ops::Range<u64>) -> Vec<Value> {
+    range.map(|number| json!(number)).collect()
+}
+
+/// Kills the subscriber connection of the server whose Redis this is, as soon as there is one.
+async fn kill_subscriber(redis: &Redis) {
+    eventually("a subscriber is killed", async || {
+        let clients = redis.client_list();
+        let found = clients.iter().find(|it| it.name.contains(":subscriber:"));
+        let id = found.ok_or("there is none")?.id.to_string();
+        redis.cli(&["CLIENT", "KILL", "ID", &id]);
+        Ok::<_, &str>(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_subscriber_that_is_killed_time_and_again_while_all_is_busy_misses_nothing() {
+    let house = House::with(|server| server.env("TRUNKLINE_HISTORY_SIZE", "600")).await;
+    let mut stream = Listener::open(&house.public, "a.*").await;
+    let mut client = Client::hearing(&house, &["a.b"]).await;
+    for number in 0..600 {
+        house.notify("a.b", json!(number)).await;
+        if number % 100 == 50 {
+            kill_subscriber(&house.redis).await;
+        }
+    }
+    assert_eq!(stream.take(600).await, numbers(0..600));
+    for number in 0..600 {
+        assert_eq!(client.heard().await, number);
+    }
+    house.server.wait_nothing_missing().await;
+    let page = Page::of(&house.server).await;
+    assert_eq!(broken_laws(&page), Vec::<String>::new());
+    assert_eq!(page.sum("trunkline_subscriber_gaps_total", &[("outcome", "lost")]), 0.0);
+}
+
+#[tokio::test]
+async fn an_outage_of_two_seconds_costs_the_clients_of_a_server_nothing() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port());
+    let (cut_off, publisher) =
+        (Daemon::server(&proxy.url()).start(), Daemon::server(&redis.url()).start());
+    cut_off.wait_ready().await;
+    publisher.wait_ready().await;
+    let (there, public) = (cut_off.public().await, publisher.public().await);
+    let mut stream = Listener::open(&there, "a&channel=b.*").await;
+    for outage in 0..2 {
+        let at = 90 * outage;
+        proxy.refuse();
+        proxy.reset();
+        let began = std::time::Instant::now();
+        let mut number = at;
+        while began.elapsed() < std::time::Duration::from_secs(2) || number < at + 90 {
+            if number < at + 90 {
+                let channel = if number % 3 == 0 { "b.c" } else { "a" };
+                let body = json!({ "channel": channel, "data": number });
+                assert_eq!(public.post("/v1/notifications", &body).await.status, 200);
+                number += 1;
+            } else {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+        proxy.forward();
+        assert_eq!(stream.take(90).await, numbers(at..at + 90));
+    }
+    let replayed = cut_off.metric("trunkline_notifications_replayed_total").await;
+    replayed.label("for", "server").reaches(180.0).await;
+}
+
+#[tokio::test]
+async fn what_a_gap_takes_from_channels_without_history_is_told() {
+    let house = House::with(|server| server.env("TRUNKLINE_HISTORY_OFF", "off")).await;
+    let mut stream = Listener::open(&house.public, "off").await;
+    let mut other = Listener::open(&house.public, "on").await;
+    kill_subscriber(&house.redis).await;
+    assert_eq!(stream.lost().await, json!({ "channels": ["off"], "reason": "off" }));
+    house.notify("on", json!(1)).await;
+    assert_eq!(other.data().await, 1);
+}
+
+#[tokio::test]
+async fn a_gap_over_a_history_that_is_gone_is_told() {
+    let house = House::start().await;
+    let mut stream = Listener::open(&house.public, "a").await;
+    house.notify("a", json!(1)).await;
+    assert_eq!(stream.data().await, 1);
+    house.redis.cli(&["FLUSHALL"]);
+    kill_subscriber(&house.redis).await;
+    assert_eq!(stream.lost().await, json!({ "channels": ["a"], "reason": "epoch" }));
+    house.notify("a", json!(2)).await;
+    assert_eq!(stream.next().await, Heard::Data(json!(2)));
+    let gaps = house.server.metric("trunkline_subscriber_gaps_total").await;
+    gaps.label("outcome", "lost").reaches(1.0).await;
+}
+
+#[tokio::test]
+async fn a_server_that_may_not_read_the_history_says_so_and_goes_on() {
+    let house = House::start().await;
+    let mut stream = Listener::open(&house.public, "a").await;
+    house.redis.cli(&["ACL", "SETUSER", "default", "-hmget"]);
+    kill_subscriber(&house.redis).await;
+    assert_eq!(stream.lost().await, json!({ "channels": ["a"], "reason": "unavailable" }));
+    house.redis.cli(&["ACL", "SETUSER", "default", "+hmget"]);
+    house.notify("a", json!(1)).await;
+    assert_eq!(stream.data().await, 1);
+    assert_eq!(broken_laws(&Page::of(&house.server).await), Vec::<String>::new());
+}
