@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::lost;
-use crate::conn::Error;
+use crate::conn::Sent;
 use crate::history::{History, Missed, Page};
 use crate::hub::{Encoded, Outbox};
 use crate::model::{ClientClose, LostReason, Notification, Position, ResumeOutcome, Subscription};
@@ -20,6 +20,8 @@ const TOGETHER: usize = 32;
 /// How long a client may take to be told everything. One that cannot keep up is closed, and may
 /// go on from its cursor.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long after a question that Redis did not answer it is asked again, give or take half.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// How clients come back. Clones are the same.
 #[derive(Clone)]
@@ -43,8 +45,8 @@ impl Resumption {
             returning.tell(after).await
         };
         match tokio::time::timeout(PATIENCE, told).await {
-            Ok(Ok(outcome)) => returning.outcome = outcome,
-            Ok(Err(_)) | Err(_) => returning.outbox.close(ClientClose::Error),
+            Ok(outcome) => returning.outcome = outcome,
+            Err(_) => returning.outbox.close(ClientClose::Error),
         }
     }
 }
@@ -59,18 +61,32 @@ struct Return {
 }
 
 impl Return {
-    async fn tell(&mut self, mut after: Position) -> Result<ResumeOutcome, Error> {
+    async fn tell(&mut self, mut after: Position) -> ResumeOutcome {
         let unkept = self.history.unkept(&self.wanted);
         let mut lost = self.lose(&unkept, LostReason::Off, None);
         if !self.history.is_on() {
             self.outbox.release(None);
-            return Ok(ResumeOutcome::Lost);
+            return ResumeOutcome::Lost;
         }
         loop {
-            match self.history.since(after, &self.wanted).await? {
+            let missed = match self.history.since(after, &self.wanted).await {
+                Ok(missed) => missed,
+                Err(error) if error.is_outage() && error.sent() != Sent::Refused => {
+                    tokio::time::sleep(AGAIN.mul_f64(0.5 + fastrand::f64())).await;
+                    continue;
+                }
+                // It would be refused again, to this client as well as to the next.
+                Err(_) => {
+                    lost |= self.lose(&self.wanted, LostReason::Unavailable, None);
+                    if self.outbox.release(None) {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            match missed {
                 Missed::Lost { reason, head } => {
-                    let wanted = self.wanted.clone();
-                    lost |= self.lose(&wanted, reason, Some(head));
+                    lost |= self.lose(&self.wanted, reason, Some(head));
                     // Nothing was told, so whatever came meanwhile is news.
                     if self.outbox.release(None) {
                         break;
@@ -88,7 +104,7 @@ impl Return {
                 }
             }
         }
-        Ok(if lost { ResumeOutcome::Lost } else { ResumeOutcome::Recovered })
+        if lost { ResumeOutcome::Lost } else { ResumeOutcome::Recovered }
     }
 
     async fn replay(&mut self, page: Page) {

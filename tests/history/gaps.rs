@@ -115,6 +115,9 @@ async fn a_server_that_may_not_read_the_history_says_so_and_goes_on() {
     house.redis.cli(&["ACL", "SETUSER", "default", "-hmget"]);
     kill_subscriber(&house.redis).await;
     assert_eq!(stream.lost().await, json!({ "channels": ["a"], "reason": "unavailable" }));
+    // Who comes back learns it at once.
+    let mut back = Listener::resume(&house.public, "b", &stream.cursor).await;
+    assert_eq!(back.lost().await, json!({ "channels": ["b"], "reason": "unavailable" }));
     house.redis.cli(&["ACL", "SETUSER", "default", "+hmget"]);
     house.notify("a", json!(1)).await;
     assert_eq!(stream.data().await, 1);
