@@ -78,6 +78,9 @@ async fn tail(command: Tail) -> Result<(), String> {
             Some(StreamEvent { name, data }) if name == "closing" => {
                 return Err(format!("the server is leaving: {data}"));
             }
+            Some(StreamEvent { name, data }) if name == "lost" => {
+                eprintln!("trunkline: notifications are lost: {}", terminal::harmless(&data));
+            }
             Some(_) => {}
             None => return Err("the server ended the stream".to_owned()),
         }

@@ -62,6 +62,8 @@ async fn the_page_says_that_redis_is_gone_and_goes_on_by_itself_when_it_is_back(
     page.until(&away).await;
     house.redis.restart();
     page.until("document.getElementById('verdict').innerText === 'Listening.'").await;
+    // That Redis kept nothing, so what it may have had meanwhile cannot be told.
+    page.until(&format!("{STATES}.some((it) => it.startsWith('lost on door: epoch '))")).await;
     house.server.wait_nothing_missing().await;
     house.notify("door", json!("again")).await;
     page.until("document.querySelector('#heard .said')?.innerText === 'again'").await;
