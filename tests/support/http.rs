@@ -169,18 +169,28 @@ impl Sse {
 
     /// Opens it with header fields, e.g. `last-event-id`.
     pub async fn open_with(http: &Http, path: &str, headers: &[(&str, &str)]) -> Sse {
+        let opened = Sse::try_open(http, path, headers).await;
+        opened.unwrap_or_else(|refusal| panic!("{path}: {refusal}"))
+    }
+
+    /// The same; says why there is no stream, an answer other than 200 by its number first.
+    pub async fn try_open(
+        http: &Http,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Sse, String> {
         // A connection of its own, so that it closes when this is dropped.
         let http = Http::at(http.address);
         let mut fields = vec![("accept", "text/event-stream")];
         fields.extend_from_slice(headers);
         let answer = timeout(DEADLINE, http.open(Method::GET, path, &fields, Bytes::new())).await;
-        let response = answer.expect("an answer in time").expect("an answer");
+        let response = answer.map_err(|_| format!("no answer within {DEADLINE:?}"))??;
         let (head, body) = response.into_parts();
         if head.status != 200 {
             let body = body.collect().await.map(|body| body.to_bytes());
-            panic!("{path}: {} instead of a stream: {body:?}", head.status);
+            return Err(format!("{} instead of a stream: {body:?}", head.status));
         }
-        Sse { headers: head.headers, body, unread: Vec::new() }
+        Ok(Sse { headers: head.headers, body, unread: Vec::new() })
     }
 
     /// The next event that bears data. Panics if none comes in time or the stream ends.

@@ -80,6 +80,11 @@ impl Connection {
         self.reply()
     }
 
+    /// What Redis says unasked, to a connection that has subscribed.
+    pub fn push(&mut self) -> io::Result<Reply> {
+        self.reply()
+    }
+
     fn reply(&mut self) -> io::Result<Reply> {
         let line = self.line()?;
         let Some((kind, rest)) = line.split_at_checked(1) else { return Err(garbled(&line)) };

@@ -1,0 +1,102 @@
+//! What was said to the fleet and what it answered, and how many times what was heard.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use trunkline::model::chain_notification_id;
+
+/// The source of every event of the laboratory.
+pub const SOURCE: &str = "/lab";
+/// The type of its events, and the id of the chain that tells of them.
+pub const CHAIN: &str = "lab";
+/// The one node of that chain.
+pub const NODE: &str = "tell";
+
+/// What a notification tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum What {
+    /// The event with this number, which went through queue and chain.
+    Event(u64),
+    /// The notification with this number that this caller published itself, past the queue.
+    Direct(u8, u64),
+}
+
+impl What {
+    /// Reads a notification; `Err` says what is wrong with it.
+    pub fn of(notification: &Value) -> Result<What, String> {
+        let text = |name: &str| notification[name].as_str().unwrap_or_default();
+        let number = notification["data"]["number"].as_u64();
+        let channel = text("subject").split('.').collect::<Vec<_>>();
+        match (&channel[..], number) {
+            (["lab", "events", _], Some(number)) => {
+                let id = chain_notification_id(SOURCE, &number.to_string(), CHAIN, NODE);
+                if text("id") == id {
+                    return Ok(What::Event(number));
+                }
+            }
+            (["lab", "direct", caller], Some(number)) => {
+                if let Ok(caller) = caller.parse() {
+                    return Ok(What::Direct(caller, number));
+                }
+            }
+            _ => {}
+        }
+        Err(format!("none of ours: {notification}"))
+    }
+
+    /// The channel that it is told on.
+    pub fn channel(self) -> String {
+        match self {
+            What::Event(number) => format!("lab.events.{}", subject(number)),
+            What::Direct(caller, _) => format!("lab.direct.{caller}"),
+        }
+    }
+}
+
+/// The subject of the event with this number; its channel ends in it.
+pub fn subject(number: u64) -> &'static str {
+    ["a", "b", "c"][(number % 3) as usize]
+}
+
+/// What the last answer said of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// 202 or 200: it must come.
+    Accepted,
+    /// 503, and nothing was sent: it must not come.
+    Refused,
+    /// Nobody knows: it may come.
+    Unknown,
+}
+
+/// Everything that was said in one round.
+#[derive(Default)]
+pub struct Books {
+    /// By what was said.
+    pub fates: HashMap<What, Fate>,
+    /// What was said since all faults had ended and every process was ready again.
+    pub calm: Option<Vec<What>>,
+    /// Answers that no fault explains.
+    pub odd: Vec<String>,
+}
+
+impl Books {
+    /// Enters what was answered.
+    pub fn enter(&mut self, what: What, fate: Fate) {
+        self.fates.insert(what, fate);
+        if let Some(calm) = &mut self.calm {
+            calm.push(what);
+            if fate != Fate::Accepted {
+                self.odd.push(format!("{what:?} was {fate:?} although nothing was wrong"));
+            }
+        }
+    }
+
+    /// How many were accepted.
+    pub fn accepted(&self) -> usize {
+        self.fates.values().filter(|&&fate| fate == Fate::Accepted).count()
+    }
+}
+
+/// How many times each was published, as Redis tells it to whoever listens there.
+pub type Published = HashMap<What, u32>;

@@ -1,0 +1,170 @@
+//! What must be true of a round when it is over. Pure: what was said, published, buried and
+//! heard goes in, and what is wrong comes out, in words.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::books::{Books, Fate, Published, What};
+use crate::ear::Ear;
+
+/// Longer lists are cut.
+const SHOWN: usize = 10;
+
+/// Everything that was accepted was published or buried, and nothing that was refused; what was
+/// published past the queue, once.
+pub fn promises(books: &Books, published: &Published, buried: &HashSet<u64>) -> Vec<String> {
+    let mut wrong = Wrong::default();
+    for (&what, &fate) in &books.fates {
+        let times = published.get(&what).copied().unwrap_or_default();
+        let is_buried = matches!(what, What::Event(number) if buried.contains(&number));
+        match (what, fate) {
+            (What::Event(_), Fate::Accepted) if times == 0 && !is_buried => {
+                wrong.note("accepted, and neither done nor among the dead letters", what);
+            }
+            (_, Fate::Refused) if times > 0 || is_buried => {
+                wrong.note("refused, and done all the same", what);
+            }
+            (What::Direct(..), Fate::Accepted) if times == 0 => {
+                wrong.note("answered as published, and not published", what);
+            }
+            (What::Direct(..), _) if times > 1 => wrong.note("published more than once", what),
+            _ => {}
+        }
+    }
+    for &what in published.keys().filter(|what| !books.fates.contains_key(what)) {
+        wrong.note("published, and never said in this round", what);
+    }
+    wrong.0.into_iter().map(|(why, which)| list(why, which)).collect()
+}
+
+/// What one client heard is what was published, no more often on one connection, in order, and
+/// nothing is missing of what was said in the calm; nothing at all, if it resumes.
+pub fn hearing(
+    ear: &Ear,
+    wants: impl Fn(What) -> bool,
+    books: &Books,
+    published: &Published,
+) -> Vec<String> {
+    let mut wrong = Wrong::default();
+    let mut times = HashMap::<(u32, What), u32>::new();
+    let mut last = HashMap::<(u32, u8), u64>::new();
+    for &(connection, what) in &ear.heard {
+        let often = times.entry((connection, what)).or_default();
+        *often += 1;
+        if *often > published.get(&what).copied().unwrap_or_default() {
+            wrong.note("heard on one connection more often than it was published", what);
+        }
+        // Only what was answered was published before the next was: the others may come late.
+        if let What::Direct(caller, number) = what
+            && books.fates.get(&what) == Some(&Fate::Accepted)
+        {
+            let before = last.insert((connection, caller), number);
+            if before > Some(number) {
+                wrong.note("heard after a later one", what);
+            }
+        }
+    }
+    let heard: HashSet<_> = ear.heard.iter().map(|&(_, what)| what).collect();
+    let calm = books.calm.iter().flatten().copied();
+    for what in calm.filter(|&what| wants(what) && !heard.contains(&what)) {
+        wrong.note("not heard although nothing was wrong", what);
+    }
+    if ear.resumes && !ear.lost {
+        let all = published.keys().copied();
+        for what in all.filter(|&what| wants(what) && !heard.contains(&what)) {
+            wrong.note("missing after it resumed, and not told as lost", what);
+        }
+    }
+    wrong.0.into_iter().map(|(why, which)| list(why, which)).collect()
+}
+
+/// What is wrong, and with which.
+#[derive(Default)]
+struct Wrong(HashMap<&'static str, Vec<What>>);
+
+impl Wrong {
+    fn note(&mut self, why: &'static str, what: What) {
+        self.0.entry(why).or_default().push(what);
+    }
+}
+
+fn list(why: &str, mut which: Vec<What>) -> String {
+    which.sort();
+    let (all, rest) = (which.len(), which.len().saturating_sub(SHOWN));
+    which.truncate(SHOWN);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("{all} {why}: {which:?}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENT: What = What::Event(1);
+    const FIRST: What = What::Direct(0, 1);
+    const SECOND: What = What::Direct(0, 2);
+
+    fn books(said: &[(What, Fate)]) -> Books {
+        Books { fates: said.iter().copied().collect(), ..Books::default() }
+    }
+
+    fn ear(heard: &[What]) -> Ear {
+        Ear { heard: heard.iter().map(|&what| (1, what)).collect(), ..Ear::default() }
+    }
+
+    fn published(what: &[(What, u32)]) -> Published {
+        what.iter().copied().collect()
+    }
+
+    #[test]
+    fn an_accepted_event_is_published_or_buried() {
+        let books = books(&[(EVENT, Fate::Accepted)]);
+        let none = HashSet::new();
+        assert_eq!(promises(&books, &published(&[(EVENT, 2)]), &none), [""; 0]);
+        assert_eq!(promises(&books, &published(&[]), &HashSet::from([1])), [""; 0]);
+        assert_eq!(promises(&books, &published(&[]), &none).len(), 1);
+    }
+
+    #[test]
+    fn what_was_refused_is_not_published_and_what_was_not_said_neither() {
+        let none = HashSet::new();
+        let refused = books(&[(EVENT, Fate::Refused), (FIRST, Fate::Refused)]);
+        assert_eq!(promises(&refused, &published(&[]), &none), [""; 0]);
+        assert_eq!(promises(&refused, &published(&[(EVENT, 1)]), &none).len(), 1);
+        assert_eq!(promises(&books(&[]), &published(&[(FIRST, 1)]), &none).len(), 1);
+    }
+
+    #[test]
+    fn what_goes_past_the_queue_is_published_once() {
+        let none = HashSet::new();
+        let unknown = books(&[(FIRST, Fate::Unknown)]);
+        assert_eq!(promises(&unknown, &published(&[]), &none), [""; 0]);
+        assert_eq!(promises(&unknown, &published(&[(FIRST, 2)]), &none).len(), 1);
+        let accepted = books(&[(FIRST, Fate::Accepted)]);
+        assert_eq!(promises(&accepted, &published(&[(FIRST, 1)]), &none), [""; 0]);
+        assert_eq!(promises(&accepted, &published(&[]), &none).len(), 1);
+    }
+
+    #[test]
+    fn a_client_hears_in_order_and_nothing_twice() {
+        let books = books(&[(FIRST, Fate::Accepted), (SECOND, Fate::Accepted)]);
+        let all = published(&[(FIRST, 1), (SECOND, 1), (EVENT, 2)]);
+        let wrong = |heard: &[What]| hearing(&ear(heard), |_| true, &books, &all).len();
+        assert_eq!(wrong(&[FIRST, EVENT, SECOND, EVENT]), 0);
+        assert_eq!(wrong(&[SECOND]), 0, "without a place to resume from, it may miss some");
+        assert_eq!(wrong(&[SECOND, FIRST]), 1);
+        assert_eq!(wrong(&[FIRST, FIRST]), 1);
+        assert_eq!(wrong(&[EVENT, EVENT, EVENT]), 1);
+    }
+
+    #[test]
+    fn a_client_misses_nothing_in_the_calm_and_nothing_at_all_if_it_resumes() {
+        let mut books = books(&[(FIRST, Fate::Accepted), (SECOND, Fate::Accepted)]);
+        books.calm = Some(vec![SECOND]);
+        let all = published(&[(FIRST, 1), (SECOND, 1)]);
+        let wrong = |ear: &Ear| hearing(ear, |_| true, &books, &all).len();
+        assert_eq!(wrong(&ear(&[SECOND])), 0);
+        assert_eq!(wrong(&ear(&[FIRST])), 1);
+        assert_eq!(wrong(&Ear { resumes: true, ..ear(&[SECOND]) }), 1);
+        assert_eq!(wrong(&Ear { resumes: true, lost: true, ..ear(&[SECOND]) }), 0);
+    }
+}

@@ -1,0 +1,296 @@
+//! The laboratory: Redis, a proxy before it, a fleet, callers, clients, and rounds of faults.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use trunkline::queue::Keys;
+
+use crate::books::{CHAIN, NODE};
+use crate::check;
+use crate::clients::{Client, Transport};
+use crate::faults;
+use crate::fleet::{Fleet, Place, SERVERS, WORKERS};
+use crate::load::{Hush, Load, Rate};
+use crate::plan::Plan;
+use crate::support::chain;
+use crate::support::eventually::within;
+use crate::support::laws::broken_laws;
+use crate::support::metrics::Page;
+use crate::support::proxy::Proxy;
+use crate::support::redis::Redis;
+use crate::support::resp::Reply;
+use crate::usage::Usage;
+use crate::witness::Witness;
+
+/// Until every process is ready after the last fault, the queue is empty and the laws hold: far
+/// more than they need, so that only what never comes right runs into it.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nothing is wrong at the end of a round.
+const CALM: Duration = Duration::from_millis(1500);
+
+/// What each client listens to, and how.
+const CLIENTS: &[(Transport, &[&str])] = &[
+    (Transport::Sse, &["lab.*"]),
+    (Transport::WebSocket, &["lab.*"]),
+    (Transport::Sse, &["lab.direct.0", "lab.events.a"]),
+    (Transport::WebSocket, &["lab.events.*", "lab.direct.1"]),
+    (Transport::Sse, &["lab.direct.*", "lab.direct.1", "lab.events.b"]),
+    (Transport::WebSocket, &["lab.events.c", "lab.direct.0", "lab.direct.1"]),
+];
+
+/// All of it ends with the test.
+pub struct Lab {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) load: Load,
+    pub(crate) witness: Witness,
+    pub(crate) proxy: Proxy,
+    pub(crate) redis: Redis,
+    clients: Vec<Client>,
+    hush: Mutex<Option<Hush>>,
+    /// What each process took when it was first at rest, by its id.
+    usages: Mutex<Vec<(u32, Usage)>>,
+    started: Instant,
+    notes: Mutex<Vec<String>>,
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Default)]
+pub struct Tally {
+    /// Events and notifications that were accepted.
+    pub accepted: usize,
+    /// Notifications that Redis published.
+    pub published: u64,
+    /// Notifications that clients heard.
+    pub heard: usize,
+    /// Faults.
+    pub faults: usize,
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { accepted, published, heard, faults } = self;
+        write!(f, "{accepted} accepted, {published} published, {heard} heard, {faults} faults")
+    }
+}
+
+impl Lab {
+    /// Starts everything, and goes through a round without a fault.
+    pub async fn start(rate: Rate) -> Lab {
+        // Written before it is answered, and never put off: what was answered outlives a crash
+        // of Redis, if not of the machine.
+        let redis = Redis::plan().argument("appendonly", "yes").argument("appendfsync", "no");
+        let redis = redis.start();
+        let proxy = Proxy::to(redis.port());
+        let witness = Witness::start(redis.socket()).await;
+        let fleet = Arc::new(Fleet::start(&proxy.url()).await);
+        let (load, hush) = Load::start(&fleet, rate).await;
+        let listen = |(number, &(transport, channels)): (usize, &(Transport, _))| {
+            Client::start(&fleet, number, transport, channels)
+        };
+        let clients = CLIENTS.iter().enumerate().map(listen).collect();
+        let lab = Lab {
+            fleet,
+            load,
+            witness,
+            proxy,
+            redis,
+            clients,
+            hush: Mutex::new(Some(hush)),
+            usages: Mutex::default(),
+            started: Instant::now(),
+            notes: Mutex::default(),
+        };
+        lab.fleet.recovers(PATIENCE).await;
+        lab.store_chain().await;
+        lab.round(&Plan::quiet()).await;
+        lab
+    }
+
+    /// Lets the faults of a plan happen under load. Panics if a promise is broken afterwards.
+    pub async fn round(&self, plan: &Plan) -> Tally {
+        self.clients_listen().await;
+        self.hush.lock().unwrap().take();
+        tokio::join!(faults::line(self, &plan.line), faults::fleet(self, &plan.fleet));
+        self.fleet.recovers(PATIENCE).await;
+        self.clients_listen().await;
+        self.note("every process is ready".to_owned());
+        self.load.calm().await;
+        tokio::time::sleep(CALM).await;
+        let hush = self.load.hush().await;
+        *self.hush.lock().unwrap() = Some(hush);
+        self.note("nobody posts any more".to_owned());
+        let mut wrong = self.comes_to_rest().await;
+        let tally = self.keep_books(plan, &mut wrong);
+        assert!(wrong.is_empty(), "{} promises are broken:\n  {}", wrong.len(), wrong.join("\n  "));
+        tally
+    }
+
+    /// Notes what happens, for the report of a failure.
+    pub fn note(&self, what: String) {
+        let line = format!("{:8.3} {what}", self.started.elapsed().as_secs_f64());
+        self.notes.lock().unwrap().push(line);
+    }
+
+    /// What was noted since this was last asked.
+    pub fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().unwrap())
+    }
+
+    /// The chain that tells of every event on the channel of its subject.
+    pub async fn store_chain(&self) {
+        let mut telling = chain::telling(CHAIN, "lab.event");
+        telling["nodes"] = json!([{ "id": NODE, "kind": "action",
+            "notify": { "channel": "'lab.events.' + event.subject", "type": "lab.event" } }]);
+        within(PATIENCE, "the chain is stored", async || {
+            let (path, field) =
+                (format!("/v1/rule-chains/{CHAIN}"), [("content-type", "application/json")]);
+            let door = self.fleet.door(fastrand::usize(..));
+            let answer = door.try_send(hyper::Method::PUT, &path, &field, telling.to_string());
+            match answer.await?.status {
+                200 | 201 => Ok(()),
+                other => Err(other.to_string()),
+            }
+        })
+        .await;
+    }
+
+    /// Jobs that are not settled, wherever they are.
+    pub fn unfinished(&self) -> i64 {
+        let keys = keys();
+        self.redis.cli(&["XLEN", &keys.stream()]).integer()
+            + self.redis.cli(&["ZCARD", &keys.delayed()]).integer()
+    }
+
+    async fn clients_listen(&self) {
+        within(PATIENCE, "every client listens", async || {
+            match self.clients.iter().find(|client| !client.confirmed()) {
+                None => Ok(()),
+                Some(client) => Err(format!("{} does not", client.name)),
+            }
+        })
+        .await;
+    }
+
+    /// Waits for what must come to be without load, and says what does not.
+    async fn comes_to_rest(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        let mut until = async |check: &mut dyn FnMut() -> Option<String>| {
+            loop {
+                match check() {
+                    None => return,
+                    Some(what) if Instant::now() > deadline => return wrong.push(what),
+                    Some(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        until(&mut || match self.unfinished() {
+            0 => None,
+            left => Some(format!("{left} jobs are never done")),
+        })
+        .await;
+        let said = self.load.said_in_calm();
+        for client in &self.clients {
+            until(&mut || match client.misses(&said) {
+                0 => None,
+                some => Some(format!("{} waits for {some}", client.name)),
+            })
+            .await;
+        }
+        until(&mut || self.off_budget()).await;
+        for place in Place::all() {
+            let member = self.fleet.at(place);
+            loop {
+                let page = Page::parse(member.admin.get("/metrics").await.text());
+                let broken = broken_laws(&page);
+                if broken.is_empty() {
+                    wrong.extend(self.grown(place, Usage::of(&member, &page)));
+                    break;
+                }
+                if Instant::now() > deadline {
+                    wrong.extend(broken.into_iter().map(|law| format!("{place:?}: {law}")));
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        wrong
+    }
+
+    /// What Redis lists beyond the budget, or short of it.
+    fn off_budget(&self) -> Option<String> {
+        let clients = self.redis.client_list();
+        let names: Vec<_> = clients.iter().map(|client| client.name.as_str()).collect();
+        let count = |component: &str, role: &str| {
+            let bears = |name: &&&str| {
+                let parts: Vec<_> = name.split(':').collect();
+                parts.len() == 5 && (parts[1], parts[3]) == (component, role)
+            };
+            names.iter().filter(bears).count()
+        };
+        let counts =
+            [count("server", "shared"), count("server", "subscriber"), count("worker", "shared")];
+        // The witness besides.
+        let all = 2 * SERVERS + WORKERS + 1;
+        let right = counts == [SERVERS, SERVERS, WORKERS] && names.len() == all;
+        (!right).then(|| format!("CLIENT LIST is not the budget: {names:?}"))
+    }
+
+    /// What a process takes more than when it was first at rest.
+    fn grown(&self, place: Place, now: Usage) -> Vec<String> {
+        let pid = self.fleet.at(place).daemon.pid();
+        let mut usages = self.usages.lock().unwrap();
+        match usages.iter().find(|(of, _)| *of == pid) {
+            None => {
+                usages.push((pid, now));
+                Vec::new()
+            }
+            Some((_, before)) => {
+                let grown = now.grown_since(before, &self.clients);
+                grown.into_iter().map(|what| format!("{place:?} has {what}")).collect()
+            }
+        }
+    }
+
+    /// Compares what was said, published, buried and heard.
+    fn keep_books(&self, plan: &Plan, wrong: &mut Vec<String>) -> Tally {
+        let books = self.load.take();
+        let (published, odd) = self.witness.take();
+        wrong.extend(books.odd.iter().take(20).cloned());
+        wrong.extend(odd.into_iter().take(20));
+        wrong.extend(check::promises(&books, &published, &self.buried()));
+        let mut tally = Tally {
+            accepted: books.accepted(),
+            published: published.values().map(|&times| u64::from(times)).sum(),
+            heard: 0,
+            faults: plan.line.len() + plan.fleet.len(),
+        };
+        for client in &self.clients {
+            let ear = client.take();
+            tally.heard += ear.heard.len();
+            let mut faults = ear.odd.iter().take(20).cloned().collect::<Vec<_>>();
+            faults.extend(check::hearing(&ear, |what| client.wants(what), &books, &published));
+            wrong.extend(faults.into_iter().map(|fault| format!("{}: {fault}", client.name)));
+        }
+        tally
+    }
+
+    /// The numbers of the events among the dead letters.
+    fn buried(&self) -> HashSet<u64> {
+        let letters = self.redis.cli(&["XRANGE", &keys().dead(), "-", "+"]);
+        let number = |letter: &Reply| {
+            let fields = letter.list()[1].texts();
+            let body = fields.chunks(2).find(|pair| pair[0] == "body")?.get(1)?.clone();
+            let event: Value = serde_json::from_str(&body).ok()?;
+            event["data"]["number"].as_u64()
+        };
+        letters.list().iter().filter_map(number).collect()
+    }
+}
+
+fn keys() -> Keys {
+    Keys::new("trunkline", "rule-engine-events")
+}

@@ -1,0 +1,77 @@
+//! The fault laboratory: a fleet under load, faults drawn from a seed, and what must be true
+//! of all of it afterwards.
+//!
+//! A failure prints its seed. `LAB_SEED=… LAB_SECONDS=… cargo test --test lab drawn_from` has the
+//! same faults again.
+#![cfg(feature = "bridge")]
+#![allow(unreachable_pub, reason = "a test binary exports nothing, its modules do to each other")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod books;
+mod check;
+mod clients;
+mod ear;
+mod faults;
+mod fleet;
+mod lab;
+mod load;
+mod plan;
+#[path = "../support/mod.rs"]
+mod support;
+mod usage;
+mod witness;
+
+use std::time::Duration;
+
+use lab::{Lab, Tally};
+use load::Rate;
+use plan::Plan;
+
+/// What a machine does beside its other tests.
+const GENTLE: Rate = Rate { batch: 5, every: Duration::from_millis(50) };
+
+/// A round of this seed; whatever goes wrong in it is told with the seed.
+async fn round(lab: &Lab, seed: u64, seconds: u64) -> Tally {
+    let plan = Plan::draw(seed, seconds);
+    let told = Told { lab, replay: format!("LAB_SEED={seed} LAB_SECONDS={seconds}"), plan: &plan };
+    eprintln!("{}", told.replay);
+    let tally = lab.round(&plan).await;
+    eprintln!("{}: {tally}", told.replay);
+    lab.take_notes();
+    tally
+}
+
+/// Prints how to have it again if its round panics.
+struct Told<'a> {
+    lab: &'a Lab,
+    replay: String,
+    plan: &'a Plan,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let happened = self.lab.take_notes().join("\n  ");
+            eprintln!("---- {} ----\n{}  what happened:\n  {happened}", self.replay, self.plan);
+        }
+    }
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is no whole number: {value}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_fault_drawn_from_a_seed_breaks_a_promise() {
+    let lab = Lab::start(GENTLE).await;
+    let seconds = from_environment("LAB_SECONDS").unwrap_or(5);
+    match from_environment("LAB_SEED") {
+        Some(seed) => _ = round(&lab, seed, seconds).await,
+        None => {
+            for seed in [1, 2, fastrand::u64(..)] {
+                round(&lab, seed, seconds).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Which faults happen when: drawn from a seed, so that a run can be had again.
+
+use std::fmt;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use crate::fleet::{LEASE, Place};
+
+/// What befalls Redis or the way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineFault {
+    /// Redis is killed, and started again with the data it had.
+    Crash,
+    /// CLIENT KILL of all connections of the fleet.
+    KillAll,
+}
+
+/// What befalls a process of the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetFault {
+    /// kill -9, and another in its place.
+    Kill(Place),
+    /// SIGSTOP, and SIGCONT: beyond its lease if it is a worker and it lasts.
+    Freeze(Place),
+    /// SIGTERM for each, one after another, and another in its place when it has ended.
+    Roll,
+}
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step<F> {
+    /// From the end of the one before, or the start.
+    pub after: Duration,
+    /// What happens.
+    pub fault: F,
+    /// Until it is mended.
+    pub lasts: Duration,
+}
+
+/// What happens in one round: two sequences, side by side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// To Redis and the way to it.
+    pub line: Vec<Step<LineFault>>,
+    /// To the processes.
+    pub fleet: Vec<Step<FleetFault>>,
+}
+
+impl Plan {
+    /// No fault at all.
+    pub fn quiet() -> Plan {
+        Plan { line: Vec::new(), fleet: Vec::new() }
+    }
+
+    /// The one that belongs to this seed; its faults begin within so many seconds.
+    pub fn draw(seed: u64, seconds: u64) -> Plan {
+        let mut rng = Rng::with_seed(seed);
+        let within = Duration::from_secs(seconds);
+        Plan {
+            line: steps(&mut rng, within, line_faults),
+            fleet: steps(&mut rng, within, fleet_faults),
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  to Redis and the way to it:")?;
+        self.line.iter().try_for_each(|step| writeln!(f, "    {step}"))?;
+        writeln!(f, "  to the processes:")?;
+        self.fleet.iter().try_for_each(|step| writeln!(f, "    {step}"))
+    }
+}
+
+impl<F: fmt::Debug> fmt::Display for Step<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "after {:?} {:?} for {:?}", self.after, self.fault, self.lasts)
+    }
+}
+
+/// Every kind comes once before one comes again.
+fn steps<F>(rng: &mut Rng, within: Duration, kinds: fn(&mut Rng) -> Vec<F>) -> Vec<Step<F>> {
+    let (mut steps, mut at, mut deck) = (Vec::new(), Duration::ZERO, Vec::new());
+    loop {
+        let after = Duration::from_millis(rng.u64(100..1500));
+        if at + after >= within {
+            return steps;
+        }
+        if deck.is_empty() {
+            deck = kinds(rng);
+            rng.shuffle(&mut deck);
+        }
+        let fault = deck.pop().expect("there are kinds");
+        let lasts = Duration::from_millis(rng.u64(50..2 * LEASE.as_millis() as u64));
+        at += after + lasts;
+        steps.push(Step { after, fault, lasts });
+    }
+}
+
+fn line_faults(_: &mut Rng) -> Vec<LineFault> {
+    vec![LineFault::Crash, LineFault::KillAll]
+}
+
+fn fleet_faults(rng: &mut Rng) -> Vec<FleetFault> {
+    let places: Vec<_> = Place::all().collect();
+    let mut any = || *rng.choice(&places).expect("a fleet has places");
+    vec![FleetFault::Kill(any()), FleetFault::Freeze(any()), FleetFault::Roll]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_plan_and_another_seed_another() {
+        assert_eq!(Plan::draw(7, 60), Plan::draw(7, 60));
+        assert_ne!(Plan::draw(7, 60), Plan::draw(8, 60));
+    }
+
+    #[test]
+    fn a_long_plan_has_every_kind_of_fault() {
+        let plan = Plan::draw(1, 300);
+        for kind in line_faults(&mut Rng::with_seed(0)) {
+            assert!(plan.line.iter().any(|step| step.fault == kind), "{kind:?}");
+        }
+    }
+}

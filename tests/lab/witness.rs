@@ -1,0 +1,110 @@
+//! A subscriber that hears Redis itself, past every server.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::books::{Published, What};
+use crate::support::eventually::eventually;
+use crate::support::resp::{Connection, Reply};
+
+/// The name of its connection in CLIENT LIST: no fault is aimed at it.
+pub const NAME: &str = "lab:witness";
+
+/// Hears every notification of the laboratory that this Redis publishes, from the moment at
+/// which Redis can be reached by anybody: whoever starts Redis again lets the fleet in only
+/// after [`Witness::listens`]. So what it has not heard was not published.
+pub struct Witness {
+    told: Arc<Told>,
+    /// How many times it was cut off on purpose.
+    cuts: AtomicU64,
+}
+
+#[derive(Default)]
+struct Told {
+    published: Mutex<Published>,
+    odd: Mutex<Vec<String>>,
+    /// How many times it has subscribed.
+    subscribed: AtomicU64,
+    enough: AtomicBool,
+}
+
+impl Witness {
+    /// Subscribes at the Redis with this unix socket.
+    pub async fn start(socket: PathBuf) -> Witness {
+        let told = Arc::<Told>::default();
+        let thread = Arc::clone(&told);
+        std::thread::Builder::new()
+            .name("witness".into())
+            .spawn(move || {
+                while !thread.enough.load(Ordering::Relaxed) {
+                    // Ends with Redis; while there is none, there is nothing to hear.
+                    if listen(&socket, &thread).is_err() {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                }
+            })
+            .expect("a thread");
+        let witness = Witness { told, cuts: AtomicU64::new(0) };
+        witness.listens().await;
+        witness
+    }
+
+    /// Says that the Redis it listens to is about to end.
+    pub fn will_be_cut(&self) {
+        self.cuts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Waits until it listens again after as many ends as were announced.
+    pub async fn listens(&self) {
+        let due = self.cuts.load(Ordering::SeqCst) + 1;
+        eventually("the witness listens", async || {
+            match self.told.subscribed.load(Ordering::SeqCst) {
+                times if times >= due => Ok(()),
+                times => Err(format!("it did {times} times of {due}")),
+            }
+        })
+        .await;
+    }
+
+    /// What it heard since this was last asked, and what it cannot explain.
+    pub fn take(&self) -> (Published, Vec<String>) {
+        let published = std::mem::take(&mut *self.told.published.lock().unwrap());
+        let mut odd = std::mem::take(&mut *self.told.odd.lock().unwrap());
+        let (times, due) =
+            (self.told.subscribed.load(Ordering::SeqCst), self.cuts.load(Ordering::SeqCst) + 1);
+        if times != due {
+            odd.push(format!(
+                "the witness itself was cut off: it subscribed {times} times, not {due}"
+            ));
+        }
+        (published, odd)
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.told.enough.store(true, Ordering::Relaxed);
+    }
+}
+
+fn listen(socket: &Path, told: &Told) -> std::io::Result<()> {
+    // Longer than any silence; the end of Redis ends it too.
+    let mut connection = Connection::open(socket, Duration::from_secs(3600))?;
+    for command in [&["CLIENT", "SETNAME", NAME][..], &["PSUBSCRIBE", "trunkline:notify:lab.*"]] {
+        if let Reply::Error(error) = connection.call(command)? {
+            return Err(std::io::Error::other(error));
+        }
+    }
+    told.subscribed.fetch_add(1, Ordering::SeqCst);
+    loop {
+        let message = connection.push()?;
+        let Some(Reply::Text(payload)) = message.list().get(3) else { continue };
+        let document = serde_json::from_slice(payload).map_err(|error| error.to_string());
+        match document.and_then(|notification| What::of(&notification)) {
+            Ok(what) => *told.published.lock().unwrap().entry(what).or_default() += 1,
+            Err(why) => told.odd.lock().unwrap().push(why),
+        }
+    }
+}
