@@ -99,4 +99,27 @@ impl Books {
 }
 
 /// How many times each was published, as Redis tells it to whoever listens there.
-pub type Published = HashMap<What, u32>;
+pub type Published = HashMap<What, Times>;
+
+/// How many times something was published. While two follow each other, nobody can say whether
+/// what both have told is one or two.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// At least so many times.
+    pub least: u32,
+    /// At most so many times.
+    pub most: u32,
+}
+
+impl Times {
+    /// Exactly so many times.
+    pub fn exactly(times: u32) -> Times {
+        Times { least: times, most: times }
+    }
+
+    /// Once more.
+    pub fn again(&mut self) {
+        self.least += 1;
+        self.most += 1;
+    }
+}

@@ -17,16 +17,18 @@ pub fn promises(books: &Books, published: &Published, buried: &HashSet<u64>) -> 
         let times = published.get(&what).copied().unwrap_or_default();
         let is_buried = matches!(what, What::Event(number) if buried.contains(&number));
         match (what, fate) {
-            (What::Event(_), Fate::Accepted) if times == 0 && !is_buried => {
+            (What::Event(_), Fate::Accepted) if times.least == 0 && !is_buried => {
                 wrong.note("accepted, and neither done nor among the dead letters", what);
             }
-            (_, Fate::Refused) if times > 0 || is_buried => {
+            (_, Fate::Refused) if times.most > 0 || is_buried => {
                 wrong.note("refused, and done all the same", what);
             }
-            (What::Direct(..), Fate::Accepted) if times == 0 => {
+            (What::Direct(..), Fate::Accepted) if times.least == 0 => {
                 wrong.note("answered as published, and not published", what);
             }
-            (What::Direct(..), _) if times > 1 => wrong.note("published more than once", what),
+            (What::Direct(..), _) if times.least > 1 => {
+                wrong.note("published more than once", what)
+            }
             _ => {}
         }
     }
@@ -50,7 +52,12 @@ pub fn hearing(
     for &(connection, what) in &ear.heard {
         let often = times.entry((connection, what)).or_default();
         *often += 1;
-        if *often > published.get(&what).copied().unwrap_or_default() {
+        let most = match (what, published.get(&what)) {
+            (_, None) => 0,
+            (What::Direct(..), Some(_)) => 1,
+            (What::Event(_), Some(times)) => times.most,
+        };
+        if *often > most {
             wrong.note("heard on one connection more often than it was published", what);
         }
         // Only what was answered was published before the next was: the others may come late.
@@ -98,6 +105,7 @@ fn list(why: &str, mut which: Vec<What>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::books::Times;
 
     const EVENT: What = What::Event(1);
     const FIRST: What = What::Direct(0, 1);
@@ -112,7 +120,7 @@ mod tests {
     }
 
     fn published(what: &[(What, u32)]) -> Published {
-        what.iter().copied().collect()
+        what.iter().map(|&(what, times)| (what, Times::exactly(times))).collect()
     }
 
     #[test]

@@ -46,6 +46,8 @@ impl Ear {
     /// A notification, and the place after it if the server said one.
     pub fn notification(&mut self, notification: &Value, cursor: Option<&str>) {
         match What::of(notification) {
+            // Of a fault that publishes too much.
+            _ if notification["source"] == "/redis" => {}
             Ok(what) => self.heard.push((self.connection, what)),
             Err(why) => self.odd.push(why),
         }

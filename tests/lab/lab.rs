@@ -27,7 +27,7 @@ use crate::witness::Witness;
 
 /// Until every process is ready after the last fault, the queue is empty and the laws hold: far
 /// more than they need, so that only what never comes right runs into it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long nothing is wrong at the end of a round.
 const CALM: Duration = Duration::from_millis(1500);
 
@@ -35,8 +35,8 @@ const CALM: Duration = Duration::from_millis(1500);
 const CLIENTS: &[(Transport, &[&str])] = &[
     (Transport::Sse, &["lab.*"]),
     (Transport::WebSocket, &["lab.*"]),
-    (Transport::Sse, &["lab.direct.0", "lab.events.a"]),
-    (Transport::WebSocket, &["lab.events.*", "lab.direct.1"]),
+    (Transport::Sse, &["lab.direct.0", "lab.events.a", "burst"]),
+    (Transport::WebSocket, &["lab.events.*", "lab.direct.1", "burst"]),
     (Transport::Sse, &["lab.direct.*", "lab.direct.1", "lab.events.b"]),
     (Transport::WebSocket, &["lab.events.c", "lab.direct.0", "lab.direct.1"]),
 ];
@@ -53,7 +53,6 @@ pub struct Lab {
     /// What each process took when it was first at rest, by its id.
     usages: Mutex<Vec<(u32, Usage)>>,
     started: Instant,
-    notes: Mutex<Vec<String>>,
 }
 
 /// What a round came to.
@@ -101,7 +100,6 @@ impl Lab {
             hush: Mutex::new(Some(hush)),
             usages: Mutex::default(),
             started: Instant::now(),
-            notes: Mutex::default(),
         };
         lab.fleet.recovers(PATIENCE).await;
         lab.store_chain().await;
@@ -128,15 +126,10 @@ impl Lab {
         tally
     }
 
-    /// Notes what happens, for the report of a failure.
+    /// Tells what happens. The report of a failure has all of it.
     pub fn note(&self, what: String) {
         let line = format!("{:8.3} {what}", self.started.elapsed().as_secs_f64());
-        self.notes.lock().unwrap().push(line);
-    }
-
-    /// What was noted since this was last asked.
-    pub fn take_notes(&self) -> Vec<String> {
-        std::mem::take(&mut self.notes.lock().unwrap())
+        eprintln!("{line}");
     }
 
     /// The chain that tells of every event on the channel of its subject.
@@ -162,6 +155,15 @@ impl Lab {
         let keys = keys();
         self.redis.cli(&["XLEN", &keys.stream()]).integer()
             + self.redis.cli(&["ZCARD", &keys.delayed()]).integer()
+    }
+
+    /// Waits until no job is left.
+    pub async fn is_drained(&self) {
+        within(PATIENCE, "no job is left", async || match self.unfinished() {
+            0 => Ok(()),
+            left => Err(left),
+        })
+        .await;
     }
 
     async fn clients_listen(&self) {
@@ -264,7 +266,7 @@ impl Lab {
         wrong.extend(check::promises(&books, &published, &self.buried()));
         let mut tally = Tally {
             accepted: books.accepted(),
-            published: published.values().map(|&times| u64::from(times)).sum(),
+            published: published.values().map(|times| u64::from(times.least)).sum(),
             heard: 0,
             faults: plan.line.len() + plan.fleet.len(),
         };

@@ -11,6 +11,7 @@ mod books;
 mod check;
 mod clients;
 mod ear;
+mod failover;
 mod faults;
 mod fleet;
 mod lab;
@@ -33,17 +34,15 @@ const GENTLE: Rate = Rate { batch: 5, every: Duration::from_millis(50) };
 /// A round of this seed; whatever goes wrong in it is told with the seed.
 async fn round(lab: &Lab, seed: u64, seconds: u64) -> Tally {
     let plan = Plan::draw(seed, seconds);
-    let told = Told { lab, replay: format!("LAB_SEED={seed} LAB_SECONDS={seconds}"), plan: &plan };
+    let told = Told { replay: format!("LAB_SEED={seed} LAB_SECONDS={seconds}"), plan: &plan };
     eprintln!("{}", told.replay);
     let tally = lab.round(&plan).await;
     eprintln!("{}: {tally}", told.replay);
-    lab.take_notes();
     tally
 }
 
 /// Prints how to have it again if its round panics.
 struct Told<'a> {
-    lab: &'a Lab,
     replay: String,
     plan: &'a Plan,
 }
@@ -51,8 +50,7 @@ struct Told<'a> {
 impl Drop for Told<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let happened = self.lab.take_notes().join("\n  ");
-            eprintln!("---- {} ----\n{}  what happened:\n  {happened}", self.replay, self.plan);
+            eprintln!("---- {} ----\n{}", self.replay, self.plan);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::books::{Published, What};
+use crate::books::{Published, Times, What};
 use crate::support::eventually::eventually;
 use crate::support::resp::{Connection, Reply};
 
@@ -83,6 +83,31 @@ impl Witness {
     }
 }
 
+impl Witness {
+    /// What it has heard since [`Witness::take`].
+    pub fn published(&self) -> Published {
+        self.told.published.lock().unwrap().clone()
+    }
+
+    /// Enters what the witness of another Redis has heard while the two followed each other. Each
+    /// tells what the other was told to publish too, unless their link was not there yet.
+    /// `before` is what this one had heard when the other began.
+    pub fn joined_by(&self, other: &Witness, before: &Published) {
+        let (there, odd) = other.take();
+        self.told.odd.lock().unwrap().extend(odd);
+        let mut here = self.told.published.lock().unwrap();
+        for (what, there) in there {
+            let before = before.get(&what).copied().unwrap_or_default();
+            let here = here.entry(what).or_default();
+            let since = here.least - before.least;
+            *here = Times {
+                least: before.least + since.max(there.least),
+                most: here.most + there.most,
+            };
+        }
+    }
+}
+
 impl Drop for Witness {
     fn drop(&mut self) {
         self.told.enough.store(true, Ordering::Relaxed);
@@ -103,7 +128,7 @@ fn listen(socket: &Path, told: &Told) -> std::io::Result<()> {
         let Some(Reply::Text(payload)) = message.list().get(3) else { continue };
         let document = serde_json::from_slice(payload).map_err(|error| error.to_string());
         match document.and_then(|notification| What::of(&notification)) {
-            Ok(what) => *told.published.lock().unwrap().entry(what).or_default() += 1,
+            Ok(what) => told.published.lock().unwrap().entry(what).or_default().again(),
             Err(why) => told.odd.lock().unwrap().push(why),
         }
     }

@@ -39,6 +39,8 @@ pub struct Proxy {
 
 #[derive(Clone, Default)]
 struct Rules {
+    /// The port of the server.
+    target: u16,
     silent_to_server: bool,
     silent_to_client: bool,
     delay: Duration,
@@ -48,6 +50,9 @@ struct Rules {
     reset: bool,
     /// How many times all connections were stranded.
     strandings: usize,
+    /// How many times all connections were half closed, and in which direction last.
+    halves: usize,
+    half: Option<Direction>,
 }
 
 impl Rules {
@@ -87,12 +92,11 @@ impl Proxy {
             .expect("an endless search");
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let (rules, _) = watch::channel(Rules::default());
+        let (rules, _) = watch::channel(Rules { target: port, ..Rules::default() });
         let (orders, inbox) = mpsc::channel(1);
         let counts = Arc::new(Counts::default());
         let keeper = Keeper {
             address,
-            server: (Ipv4Addr::LOCALHOST, port).into(),
             rules: rules.clone(),
             counts: Arc::clone(&counts),
             connections: JoinSet::new(),
@@ -145,8 +149,8 @@ impl Proxy {
     /// Forwards again: ends silence, delay, filter and refusal. What was held back arrives.
     pub fn forward(&self) {
         self.rules.send_modify(|rules| {
-            let Rules { cuts, reset, strandings, .. } = *rules;
-            *rules = Rules { cuts, reset, strandings, ..Rules::default() };
+            let Rules { target, cuts, reset, strandings, halves, half, .. } = *rules;
+            *rules = Rules { target, cuts, reset, strandings, halves, half, ..Rules::default() };
         });
         self.order(What::Open);
     }
@@ -154,6 +158,20 @@ impl Proxy {
     /// Shuts the port: dialling is refused from now on. Open connections stay.
     pub fn refuse(&self) {
         self.order(What::Shut);
+    }
+
+    /// Tells one side of all open connections that the other has ended what it says, and says no
+    /// more in that direction. The other direction goes on.
+    pub fn half_close(&self, direction: Direction) {
+        self.rules.send_modify(|rules| {
+            rules.halves += 1;
+            rules.half = Some(direction);
+        });
+    }
+
+    /// Forwards the connections that come from now on to this port.
+    pub fn aim(&self, port: u16) {
+        self.rules.send_modify(|rules| rules.target = port);
     }
 
     /// Resets all open connections, on both sides.
@@ -194,7 +212,6 @@ fn runtime() -> &'static Runtime {
 /// Accepts, and carries out orders, until the handle is dropped; then everything closes.
 struct Keeper {
     address: SocketAddr,
-    server: SocketAddr,
     rules: watch::Sender<Rules>,
     counts: Arc<Counts>,
     connections: JoinSet<()>,
@@ -246,8 +263,11 @@ impl Keeper {
     fn admit(&mut self, client: TcpStream) {
         self.counts.accepted.fetch_add(1, Ordering::SeqCst);
         let open = Open::count(&self.counts);
-        let (server, rules) = (self.server, self.rules.subscribe());
-        let cuts = rules.borrow().cuts;
+        let rules = self.rules.subscribe();
+        let (server, cuts) = {
+            let rules = rules.borrow();
+            (SocketAddr::from((Ipv4Addr::LOCALHOST, rules.target)), rules.cuts)
+        };
         self.connections.spawn(async move {
             connection(client, server, rules, cuts).await;
             drop(open);
@@ -310,9 +330,17 @@ async fn lane(
     mut rules: watch::Receiver<Rules>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
-    let before = rules.borrow().strandings;
+    let (before, halves) = {
+        let rules = rules.borrow();
+        (rules.strandings, rules.halves)
+    };
+    let mut closing = rules.clone();
     loop {
-        let read = from.read(&mut buffer).await.unwrap_or(0);
+        let half = |rules: &Rules| rules.halves != halves && rules.half == Some(direction);
+        let read = tokio::select! {
+            read = from.read(&mut buffer) => read.unwrap_or(0),
+            _ = closing.wait_for(half) => 0,
+        };
         let passes = |rules: &Rules| !rules.silent(direction) && rules.strandings == before;
         let heard = rules.wait_for(passes).await;
         let Ok((delay, filter)) = heard.map(|rule| (rule.delay, rule.filter.clone())) else {
