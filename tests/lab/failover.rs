@@ -7,8 +7,13 @@ use tokio::time::sleep;
 
 use crate::lab::{Lab, PATIENCE};
 use crate::support::eventually::within;
-use crate::support::redis::Redis;
+use crate::support::redis::{Plan, Redis};
 use crate::witness::Witness;
+
+/// Serves a replica at once, without waiting for more to come.
+pub fn quick(redis: Plan) -> Plan {
+    redis.argument("repl-diskless-sync-delay", "0")
+}
 
 /// The connections that there are stay with the one that was the master and is a replica now; it
 /// is for the fleet to notice. Nothing that was answered is lost on the way: whoever takes over
@@ -16,7 +21,7 @@ use crate::witness::Witness;
 pub async fn happens(lab: &Lab, lasts: Duration) {
     let old = &lab.redis;
     let source = format!("127.0.0.1 {}", old.port());
-    let new = block_in_place(|| Redis::plan().argument("replicaof", &source).start());
+    let new = block_in_place(|| quick(Redis::plan().argument("replicaof", &source)).start());
     // What is published here while the other does not follow yet is heard here alone.
     let witness = Witness::start(new.socket()).await;
     let before = lab.witness.published();

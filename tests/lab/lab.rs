@@ -11,6 +11,7 @@ use trunkline::queue::Keys;
 use crate::books::{CHAIN, NODE};
 use crate::check;
 use crate::clients::{Client, Transport};
+use crate::failover;
 use crate::faults;
 use crate::fleet::{Fleet, Place, SERVERS, WORKERS};
 use crate::load::{Hush, Load, Rate};
@@ -81,7 +82,7 @@ impl Lab {
         // Written before it is answered, and never put off: what was answered outlives a crash
         // of Redis, if not of the machine.
         let redis = Redis::plan().argument("appendonly", "yes").argument("appendfsync", "no");
-        let redis = redis.start();
+        let redis = failover::quick(redis).start();
         let proxy = Proxy::to(redis.port());
         let witness = Witness::start(redis.socket()).await;
         let fleet = Arc::new(Fleet::start(&proxy.url()).await);
