@@ -1,4 +1,4 @@
-.PHONY: help dev test lint bench docs pictures clean
+.PHONY: help dev test lint soak bench docs pictures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
@@ -20,6 +20,13 @@ lint:  ## formatting, clippy, documentation, with and without the features; a wa
 	cargo clippy --no-default-features --features tls --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --no-default-features
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+soak: SEED ?=
+soak: MINUTES ?= 30
+soak: PROFILE ?= release
+soak:  ## faults drawn from a seed, on a fleet under load: make soak SEED=1 MINUTES=30 PROFILE=release
+	@tools/bootstrap test
+	LAB_SEED=$(SEED) LAB_MINUTES=$(MINUTES) cargo test --profile $(PROFILE) --test lab long -- --ignored --nocapture
 
 bench:  ## measure
 	cargo bench

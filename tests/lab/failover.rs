@@ -22,9 +22,9 @@ pub async fn happens(lab: &Lab, lasts: Duration) {
     let old = &lab.redis;
     let source = format!("127.0.0.1 {}", old.port());
     let new = block_in_place(|| quick(Redis::plan().argument("replicaof", &source)).start());
+    let before = lab.witness.published();
     // What is published here while the other does not follow yet is heard here alone.
     let witness = Witness::start(new.socket()).await;
-    let before = lab.witness.published();
     hand_over(lab, old, &new).await;
     sleep(lasts).await;
     hand_over(lab, &new, old).await;
@@ -35,9 +35,11 @@ pub async fn happens(lab: &Lab, lasts: Duration) {
         if state == ["1", "0", "0"] { Ok(()) } else { Err(format!("{state:?}")) }
     })
     .await;
-    lab.witness.joined_by(&witness, &before);
-    drop(witness);
+    // To its last moment it publishes what it is told to, by those who did not notice.
+    witness.will_be_cut();
     block_in_place(|| new.kill9());
+    witness.has_heard_the_end().await;
+    lab.witness.joined_by(&witness, &before);
 }
 
 /// `to` follows `from`, and then the other way round.

@@ -28,6 +28,11 @@ pub enum Place {
 }
 
 impl Place {
+    /// Whether it is the first of its kind.
+    pub fn is_elder(self) -> bool {
+        matches!(self, Place::Server(0) | Place::Worker(0))
+    }
+
     /// All of them.
     pub fn all() -> impl Iterator<Item = Place> {
         (0..SERVERS).map(Place::Server).chain((0..WORKERS).map(Place::Worker))

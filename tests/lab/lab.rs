@@ -14,6 +14,7 @@ use crate::clients::{Client, Transport};
 use crate::failover;
 use crate::faults;
 use crate::fleet::{Fleet, Place, SERVERS, WORKERS};
+use crate::handed::Handed;
 use crate::load::{Hush, Load, Rate};
 use crate::plan::Plan;
 use crate::support::chain;
@@ -57,7 +58,7 @@ pub struct Lab {
 }
 
 /// What a round came to.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Events and notifications that were accepted.
     pub accepted: usize,
@@ -67,6 +68,15 @@ pub struct Tally {
     pub heard: usize,
     /// Faults.
     pub faults: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Tally) {
+        self.accepted += more.accepted;
+        self.published += more.published;
+        self.heard += more.heard;
+        self.faults += more.faults;
+    }
 }
 
 impl fmt::Display for Tally {
@@ -116,12 +126,19 @@ impl Lab {
         self.fleet.recovers(PATIENCE).await;
         self.clients_listen().await;
         self.note("every process is ready".to_owned());
-        self.load.calm().await;
+        let before = {
+            // What is under way may have met the last fault.
+            let _hush = self.load.hush().await;
+            self.is_drained().await;
+            self.load.calm();
+            Handed::now(self).await
+        };
         tokio::time::sleep(CALM).await;
         let hush = self.load.hush().await;
         *self.hush.lock().unwrap() = Some(hush);
         self.note("nobody posts any more".to_owned());
         let mut wrong = self.comes_to_rest().await;
+        wrong.extend(Handed::now(self).await.differs_since(&before));
         let tally = self.keep_books(plan, &mut wrong);
         assert!(wrong.is_empty(), "{} promises are broken:\n  {}", wrong.len(), wrong.join("\n  "));
         tally
@@ -244,8 +261,10 @@ impl Lab {
 
     /// What a process takes more than when it was first at rest.
     fn grown(&self, place: Place, now: Usage) -> Vec<String> {
-        let pid = self.fleet.at(place).daemon.pid();
         let mut usages = self.usages.lock().unwrap();
+        let pids: Vec<_> = Place::all().map(|place| self.fleet.at(place).daemon.pid()).collect();
+        usages.retain(|(of, _)| pids.contains(of));
+        let pid = self.fleet.at(place).daemon.pid();
         match usages.iter().find(|(of, _)| *of == pid) {
             None => {
                 usages.push((pid, now));

@@ -87,10 +87,15 @@ impl Plan {
     pub fn draw(seed: u64, seconds: u64) -> Plan {
         let mut rng = Rng::with_seed(seed);
         let within = Duration::from_secs(seconds);
-        Plan {
-            line: steps(&mut rng, within, line_faults),
-            fleet: steps(&mut rng, within, fleet_faults),
+        let line = steps(&mut rng, within, line_faults);
+        let mut fleet = steps(&mut rng, within, fleet_faults);
+        // Rarely: it makes every process new.
+        if seed % 5 == 2 {
+            let (after, lasts) = (Duration::from_millis(500), Duration::ZERO);
+            let roll = Step { after, fault: FleetFault::Roll, lasts };
+            fleet.insert(rng.usize(..=fleet.len()), roll);
         }
+        Plan { line, fleet }
     }
 }
 
@@ -157,10 +162,17 @@ fn line_faults(rng: &mut Rng) -> Vec<LineFault> {
     ]
 }
 
+/// The first server and the first worker are never killed, so that what leaks a little with every
+/// fault has somewhere to add up.
 fn fleet_faults(rng: &mut Rng) -> Vec<FleetFault> {
-    let places: Vec<_> = Place::all().collect();
-    let mut any = || *rng.choice(&places).expect("a fleet has places");
-    vec![FleetFault::Kill(any()), FleetFault::Freeze(any()), FleetFault::Roll]
+    let all: Vec<_> = Place::all().collect();
+    let killed: Vec<_> = all.iter().copied().filter(|place| !place.is_elder()).collect();
+    let mut one = |of: &[Place]| *rng.choice(of).expect("a fleet has places");
+    vec![
+        FleetFault::Kill(one(&killed)),
+        FleetFault::Freeze(one(&all)),
+        FleetFault::Freeze(one(&all)),
+    ]
 }
 
 #[cfg(test)]

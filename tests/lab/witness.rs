@@ -27,6 +27,8 @@ struct Told {
     odd: Mutex<Vec<String>>,
     /// How many times it has subscribed.
     subscribed: AtomicU64,
+    /// How many times that has ended.
+    ended: AtomicU64,
     enough: AtomicBool,
 }
 
@@ -89,12 +91,24 @@ impl Witness {
         self.told.published.lock().unwrap().clone()
     }
 
+    /// Waits until it has heard all there was to hear from a Redis that has ended.
+    pub async fn has_heard_the_end(&self) {
+        let due = self.cuts.load(Ordering::SeqCst);
+        eventually("the witness hears the end", async || {
+            match self.told.ended.load(Ordering::SeqCst) {
+                times if times >= due => Ok(()),
+                times => Err(format!("it did {times} times of {due}")),
+            }
+        })
+        .await;
+    }
+
     /// Enters what the witness of another Redis has heard while the two followed each other. Each
     /// tells what the other was told to publish too, unless their link was not there yet.
     /// `before` is what this one had heard when the other began.
     pub fn joined_by(&self, other: &Witness, before: &Published) {
-        let (there, odd) = other.take();
-        self.told.odd.lock().unwrap().extend(odd);
+        let there = other.published();
+        self.told.odd.lock().unwrap().extend(other.told.odd.lock().unwrap().drain(..));
         let mut here = self.told.published.lock().unwrap();
         for (what, there) in there {
             let before = before.get(&what).copied().unwrap_or_default();
@@ -123,13 +137,18 @@ fn listen(socket: &Path, told: &Told) -> std::io::Result<()> {
         }
     }
     told.subscribed.fetch_add(1, Ordering::SeqCst);
-    loop {
-        let message = connection.push()?;
+    let end = loop {
+        let message = match connection.push() {
+            Ok(message) => message,
+            Err(end) => break end,
+        };
         let Some(Reply::Text(payload)) = message.list().get(3) else { continue };
         let document = serde_json::from_slice(payload).map_err(|error| error.to_string());
         match document.and_then(|notification| What::of(&notification)) {
             Ok(what) => told.published.lock().unwrap().entry(what).or_default().again(),
             Err(why) => told.odd.lock().unwrap().push(why),
         }
-    }
+    };
+    told.ended.fetch_add(1, Ordering::SeqCst);
+    Err(end)
 }
