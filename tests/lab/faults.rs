@@ -9,6 +9,7 @@ use crate::failover;
 use crate::fleet::Place;
 use crate::lab::Lab;
 use crate::plan::{FleetFault, LineFault, Step};
+use crate::support::redis::ClientEntry;
 
 /// Lets these happen to Redis and the way to it, one after another.
 pub async fn line(lab: &Lab, steps: &[Step<LineFault>]) {
@@ -58,6 +59,12 @@ fn begin(lab: &Lab, fault: LineFault, lasts: Duration) {
         LineFault::Crash | LineFault::Flush | LineFault::Failover => {}
         LineFault::Freeze => redis.stop(),
         LineFault::Kill(name) => kill(lab, name),
+        LineFault::KillOne(lot) => {
+            let mut all = ours(lab);
+            if !all.is_empty() {
+                kill_these(lab, &[all.swap_remove(lot % all.len())]);
+            }
+        }
         LineFault::Pause(what) => {
             redis.cli(&["CLIENT", "PAUSE", &lasts.as_millis().to_string(), what]);
         }
@@ -116,18 +123,29 @@ async fn flush(lab: &Lab) {
 
 /// CLIENT KILL of the fleet's connections whose name contains this.
 fn kill(lab: &Lab, name: &str) {
-    for client in lab.redis.client_list() {
-        if client.name.starts_with("trunkline:") && client.name.contains(name) {
-            // It may have ended by itself.
-            lab.redis.ask(&["CLIENT", "KILL", "ID", &client.id.to_string()]);
-        }
+    let mut named = ours(lab);
+    named.retain(|client| client.name.contains(name));
+    kill_these(lab, &named);
+}
+
+fn kill_these(lab: &Lab, clients: &[ClientEntry]) {
+    for client in clients {
+        // It may have ended by itself.
+        lab.redis.ask(&["CLIENT", "KILL", "ID", &client.id.to_string()]);
     }
+}
+
+/// The fleet's connections, as Redis lists them.
+fn ours(lab: &Lab) -> Vec<ClientEntry> {
+    let mut clients = lab.redis.client_list();
+    clients.retain(|client| client.name.starts_with("trunkline:"));
+    clients
 }
 
 async fn befall_fleet(lab: &Lab, fault: FleetFault, lasts: Duration) {
     match fault {
         FleetFault::Kill(place) => {
-            block_in_place(|| lab.fleet.at(place).daemon.sigkill());
+            block_in_place(|| lab.fleet.kill(place));
             sleep(lasts).await;
             lab.fleet.renew(place).await;
         }

@@ -54,6 +54,8 @@ pub struct Fleet {
     redis_url: String,
     servers: Vec<Mutex<Arc<Member>>>,
     workers: Vec<Mutex<Arc<Member>>>,
+    /// What no fault explains.
+    odd: Mutex<Vec<String>>,
 }
 
 impl Fleet {
@@ -67,7 +69,7 @@ impl Fleet {
                 Place::Worker(_) => workers.push(member),
             }
         }
-        Fleet { redis_url: redis_url.to_owned(), servers, workers }
+        Fleet { redis_url: redis_url.to_owned(), servers, workers, odd: Mutex::default() }
     }
 
     /// The process in this place now.
@@ -75,9 +77,33 @@ impl Fleet {
         Arc::clone(&self.slot(place).lock().unwrap())
     }
 
+    /// Kills the process in this place as a crash would.
+    pub fn kill(&self, place: Place) {
+        let member = self.at(place);
+        if !member.daemon.is_running() {
+            self.odd.lock().unwrap().push(format!("{place:?} had ended by itself"));
+        }
+        member.daemon.sigkill();
+    }
+
+    /// What is odd about the processes that there are and those that were, since this was last
+    /// asked.
+    pub fn take_odd(&self) -> Vec<String> {
+        Place::all().for_each(|place| self.listen_to(place));
+        std::mem::take(&mut *self.odd.lock().unwrap())
+    }
+
+    /// No fault makes a program panic, whatever becomes of the panic.
+    fn listen_to(&self, place: Place) {
+        let lines = self.at(place).daemon.lines();
+        let panics = lines.into_iter().filter(|line| line.contains("panicked"));
+        self.odd.lock().unwrap().extend(panics.map(|line| format!("{place:?} says {line}")));
+    }
+
     /// Starts a new process in this place. Whatever was there is killed, if it has not ended.
     pub async fn renew(&self, place: Place) {
         let member = Arc::new(start(&self.redis_url, place).await);
+        self.listen_to(place);
         *self.slot(place).lock().unwrap() = member;
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use trunkline::queue::Keys;
 
-use crate::books::{CHAIN, NODE};
+use crate::books::{CHAIN, NODE, What};
 use crate::check;
 use crate::clients::{Client, Transport};
 use crate::failover;
@@ -62,6 +62,10 @@ pub struct Lab {
 pub struct Tally {
     /// Events and notifications that were accepted.
     pub accepted: usize,
+    /// Those that were not, or of which nobody knows.
+    pub not_accepted: usize,
+    /// Events among the dead letters.
+    pub buried: usize,
     /// Notifications that Redis published.
     pub published: u64,
     /// Notifications that clients heard.
@@ -73,6 +77,8 @@ pub struct Tally {
 impl std::ops::AddAssign for Tally {
     fn add_assign(&mut self, more: Tally) {
         self.accepted += more.accepted;
+        self.not_accepted += more.not_accepted;
+        self.buried += more.buried;
         self.published += more.published;
         self.heard += more.heard;
         self.faults += more.faults;
@@ -81,8 +87,9 @@ impl std::ops::AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { accepted, published, heard, faults } = self;
-        write!(f, "{accepted} accepted, {published} published, {heard} heard, {faults} faults")
+        let Tally { accepted, not_accepted, buried, published, heard, faults } = self;
+        write!(f, "{accepted} accepted, {not_accepted} not; {published} published, ")?;
+        write!(f, "{buried} buried, {heard} heard; {faults} faults")
     }
 }
 
@@ -123,9 +130,10 @@ impl Lab {
         self.clients_listen().await;
         self.hush.lock().unwrap().take();
         tokio::join!(faults::line(self, &plan.line), faults::fleet(self, &plan.fleet));
+        let ended = Instant::now();
         self.fleet.recovers(PATIENCE).await;
         self.clients_listen().await;
-        self.note("every process is ready".to_owned());
+        self.note(format!("every process is ready, {:?} after the last fault", ended.elapsed()));
         let before = {
             // What is under way may have met the last fault.
             let _hush = self.load.hush().await;
@@ -282,10 +290,14 @@ impl Lab {
         let books = self.load.take();
         let (published, odd) = self.witness.take();
         wrong.extend(books.odd.iter().take(20).cloned());
-        wrong.extend(odd.into_iter().take(20));
-        wrong.extend(check::promises(&books, &published, &self.buried()));
+        wrong.extend(odd.into_iter().chain(self.fleet.take_odd()).take(20));
+        let buried = self.buried();
+        wrong.extend(check::promises(&books, &published, &buried));
+        let is_buried = |what: &&What| matches!(what, What::Event(it) if buried.contains(it));
         let mut tally = Tally {
             accepted: books.accepted(),
+            not_accepted: books.fates.len() - books.accepted(),
+            buried: books.fates.keys().filter(is_buried).count(),
             published: published.values().map(|times| u64::from(times.least)).sum(),
             heard: 0,
             faults: plan.line.len() + plan.fleet.len(),

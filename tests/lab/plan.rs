@@ -17,6 +17,8 @@ pub enum LineFault {
     Freeze,
     /// CLIENT KILL of the fleet's connections whose name contains this.
     Kill(&'static str),
+    /// CLIENT KILL of one of the fleet's connections, counting them round and round.
+    KillOne(usize),
     /// CLIENT PAUSE of what it names.
     Pause(&'static str),
     /// Nothing passes in these directions, and nobody is told.
@@ -135,6 +137,7 @@ fn steps<F>(rng: &mut Rng, within: Duration, kinds: fn(&mut Rng) -> Vec<F>) -> V
 
 fn line_faults(rng: &mut Rng) -> Vec<LineFault> {
     const BOTH: &[Direction] = &[Direction::ToServer, Direction::ToClient];
+    let lot = rng.usize(..100);
     let mut one = |of: &[Direction]| *rng.choice(of).expect("there are some");
     vec![
         LineFault::Crash,
@@ -142,6 +145,7 @@ fn line_faults(rng: &mut Rng) -> Vec<LineFault> {
         LineFault::Kill(":"),
         LineFault::Kill(":shared:"),
         LineFault::Kill(":subscriber:"),
+        LineFault::KillOne(lot),
         LineFault::Pause("ALL"),
         LineFault::Pause("WRITE"),
         LineFault::Silence(BOTH),
