@@ -181,3 +181,53 @@ async fn open_websocket(door: &Http, query: &str) -> Option<WebSocketStream<TcpS
     let (socket, _) = ClientBuilder::new().uri(&uri).ok()?.connect_on(stream).await.ok()?;
     Some(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers one request with this stream, ends it, and returns what was asked.
+    async fn stream_once(listener: &TcpListener, events: &str) -> String {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            client.read_buf(&mut asked).await.unwrap();
+        }
+        let head =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+        client.write_all(format!("{head}{events}").as_bytes()).await.unwrap();
+        String::from_utf8(asked).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_told_of_a_place_is_resumed_from_there() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = Http::at(listener.local_addr().unwrap());
+        let ear = Mutex::<Ear>::default();
+        let direct = json!({ "subject": "lab.direct.0", "data": { "number": 1 } });
+        let events = [
+            format!("event: notification\nid: seven\ndata: {direct}\n\n"),
+            format!(
+                "event: lost\nid: nine\ndata: {{}}\n\nevent: notification\nid: seven\ndata: {direct}\n\n"
+            ),
+            String::new(),
+        ];
+        let mut asked = Vec::new();
+        for events in &events {
+            let (end, request) =
+                tokio::join!(over_sse(&door, &["lab.*"], &ear), stream_once(&listener, events));
+            assert_eq!(end, None);
+            asked.push(request);
+        }
+        assert!(!asked[0].contains("last-event-id"), "{}", asked[0]);
+        assert!(asked[1].contains("last-event-id: seven"), "{}", asked[1]);
+        assert!(asked[2].contains("last-event-id: seven"), "{}", asked[2]);
+        let ear = ear.into_inner().unwrap();
+        assert_eq!(ear.heard, [(1, What::Direct(0, 1)), (2, What::Direct(0, 1))]);
+        assert!(ear.resumes && ear.lost);
+        assert_eq!(ear.odd, ["the position seven came twice"]);
+    }
+}
