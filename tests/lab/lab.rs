@@ -24,7 +24,7 @@ use crate::support::metrics::Page;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::resp::Reply;
-use crate::usage::Usage;
+use crate::usage::{Usage, dials_too_often};
 use crate::witness::Witness;
 
 /// Until every process is ready after the last fault, the queue is empty and the laws hold: far
@@ -236,6 +236,7 @@ impl Lab {
                 let broken = broken_laws(&page);
                 if broken.is_empty() {
                     wrong.extend(self.grown(place, Usage::of(&member, &page)));
+                    wrong.extend(dials_too_often(&page).map(|it| format!("{place:?}: {it}")));
                     break;
                 }
                 if Instant::now() > deadline {

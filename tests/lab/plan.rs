@@ -129,7 +129,9 @@ fn steps<F>(rng: &mut Rng, within: Duration, kinds: fn(&mut Rng) -> Vec<F>) -> V
             rng.shuffle(&mut deck);
         }
         let fault = deck.pop().expect("there are kinds");
-        let lasts = Duration::from_millis(rng.u64(50..2 * LEASE.as_millis() as u64));
+        // Most are about as long as what they have to be longer than, some far longer.
+        let longest = if rng.u8(..8) == 0 { within / 4 } else { 2 * LEASE };
+        let lasts = Duration::from_millis(rng.u64(50..longest.as_millis() as u64));
         at += after + lasts;
         steps.push(Step { after, fault, lasts });
     }
