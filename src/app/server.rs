@@ -96,7 +96,8 @@ impl Daemon for Server {
             Bounds { messages: config.client_queue, bytes: config.client_queue_bytes.bytes() };
         let history = links::history(common, &owner, prefix);
         let upstream = Arc::new(subscriber.clone());
-        let listen = Listen::new(Limits::new(bounds), upstream, CONFIRM, history.clone());
+        let limits = Limits { delivery: config.delivery.clone(), ..Limits::new(bounds) };
+        let listen = Listen::new(limits, upstream, CONFIRM, history.clone());
         let doors = Arc::new(Public {
             access: Access::new(origins, config.allowed_hosts.iter().cloned()),
             ingest: Ingest::new(Producer::new(owner.shared(), queue), max_payload),

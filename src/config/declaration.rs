@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::model::{Component, RedisEndpoint, Secret, Subscription};
+use crate::model::{Component, DeliveryRule, RedisEndpoint, Secret, Subscription};
 
 use super::otel::{CollectorUrl, OtelConfig};
 use super::reader::Reader;
@@ -186,6 +186,10 @@ settings! {
         client_queue: usize = Text("256"), flag "--client-queue", env "TRUNKLINE_CLIENT_QUEUE";
         /// Bytes that may wait for one client. A client with more is closed as slow.
         client_queue_bytes: ByteSize = Text("1 MiB"), flag "--client-queue-bytes", env "TRUNKLINE_CLIENT_QUEUE_BYTES";
+        /// What else may become of notifications for a client that does not keep up, by channel or `prefix.*`, separated
+        /// by commas: `telemetry.*=latest-only` lets only the latest of each channel wait, `log.*=drop-oldest` gives up
+        /// the oldest instead of the client. The first that matches counts.
+        delivery: Vec<DeliveryRule> = Unset("close"), flag "--delivery", env "TRUNKLINE_DELIVERY";
     }
 
     /// Everything a worker is told.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::value::Value;
-use crate::model::{Secret, Subscription};
+use crate::model::{DeliveryRule, Secret, Subscription};
 
 /// A name that may be part of a Redis key: `[a-z0-9-]+`, at most 63 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,6 +165,13 @@ impl Value for Subscription {
     const FORM: &'static str = "CHANNELS";
     fn parse(text: &str) -> Result<Self, String> {
         Subscription::parse(text).map_err(|fault| format!("{text:?} {}", fault.message))
+    }
+}
+
+impl Value for DeliveryRule {
+    const FORM: &'static str = "RULES";
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -1,8 +1,10 @@
 //! A notification as bytes. Each transport encodes it once, however many clients hear it.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::model::{Notification, Position, Transport};
+use crate::model::{ChannelName, DeliveryPolicy, Notification, Position, Transport};
 use crate::telemetry::TraceId;
 use crate::telemetry::events::client::Accepted;
 use crate::telemetry::trace::TraceContext;
@@ -15,10 +17,22 @@ pub struct Frame {
 }
 
 /// What a frame carries. Only notifications are counted, from queue to socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Content {
-    Notification { accepted: Option<Accepted>, position: Option<Position> },
+    Notification { accepted: Option<Accepted>, position: Option<Position>, spare: Spare },
     Announcement,
+}
+
+/// What may be given up instead of the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Spare {
+    /// Nothing.
+    #[default]
+    No,
+    /// This, when it is the oldest and there is no room.
+    Oldest,
+    /// This, as soon as there is a later one of its channel.
+    Earlier(Arc<ChannelName>),
 }
 
 impl Frame {
@@ -39,17 +53,25 @@ impl Frame {
 
     /// When the notification was accepted by Trunkline; a foreign one never was.
     pub(super) fn accepted(&self) -> Option<Accepted> {
-        match self.content {
-            Content::Notification { accepted, .. } => accepted,
+        match &self.content {
+            Content::Notification { accepted, .. } => *accepted,
             Content::Announcement => None,
         }
     }
 
     /// Where a notification stands in the history, if that has it.
     pub(super) fn position(&self) -> Option<Position> {
-        match self.content {
-            Content::Notification { position, .. } => position,
+        match &self.content {
+            Content::Notification { position, .. } => *position,
             Content::Announcement => None,
+        }
+    }
+
+    /// What may be given up instead of the client.
+    pub(super) fn spare(&self) -> &Spare {
+        match &self.content {
+            Content::Notification { spare, .. } => spare,
+            Content::Announcement => &Spare::No,
         }
     }
 
@@ -65,6 +87,7 @@ pub struct Encoded {
     json: Vec<u8>,
     accepted: Option<Accepted>,
     position: Option<Position>,
+    spare: Spare,
     sse: Option<Bytes>,
     ws: Option<Bytes>,
 }
@@ -80,7 +103,7 @@ impl Encoded {
         let trace = TraceId::of(context);
         let accepted = notification.accepted_ms.map(|at_ms| Accepted { at_ms, trace });
         let (json, position) = (notification.to_client_json(), notification.position);
-        Self { json, accepted, position, sse: None, ws: None }
+        Self { json, accepted, position, spare: Spare::No, sse: None, ws: None }
     }
 
     /// A notification for a client that was away when it came. How late it is says nothing about
@@ -94,6 +117,15 @@ impl Encoded {
         self.position
     }
 
+    /// What becomes of it for a client that does not keep up.
+    pub(super) fn by(&mut self, channel: &ChannelName, policy: DeliveryPolicy) {
+        self.spare = match policy {
+            DeliveryPolicy::Close => Spare::No,
+            DeliveryPolicy::DropOldest => Spare::Oldest,
+            DeliveryPolicy::LatestOnly => Spare::Earlier(Arc::new(channel.clone())),
+        };
+    }
+
     /// The frame for one transport.
     pub fn frame(&mut self, transport: Transport) -> Frame {
         let Self { json, accepted, position, .. } = self;
@@ -102,7 +134,8 @@ impl Encoded {
             Transport::Sse => self.sse.get_or_insert_with(encode),
             Transport::Ws => self.ws.get_or_insert_with(encode),
         };
-        let content = Content::Notification { accepted: *accepted, position: *position };
+        let (accepted, position, spare) = (*accepted, *position, self.spare.clone());
+        let content = Content::Notification { accepted, position, spare };
         Frame { bytes: bytes.clone(), content }
     }
 }

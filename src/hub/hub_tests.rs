@@ -83,6 +83,44 @@ fn a_client_that_never_reads_is_closed_and_the_others_still_hear() {
     assert_eq!(heard(&asleep), Err(ClientClose::Slow));
 }
 
+/// Sends numbers on channels to a client that does not read, and gives what is left for it.
+fn left(rules: &[&str], sent: &[(&str, u32)]) -> Result<Vec<u32>, ClientClose> {
+    let delivery = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+    let hub = Hub::new(Limits { delivery, ..Limits::new(BOUNDS) }, |_| ());
+    let asleep = listen(&hub, &["a", "b", "c.*"]);
+    for (name, number) in sent {
+        let channel = ChannelName::parse(name).unwrap();
+        let notification =
+            Notification::from_wire(&channel, number.to_string().as_bytes()).unwrap();
+        hub.dispatch(&channel, &mut Encoded::new(&notification), &mut Touched::default());
+    }
+    let (text, closed) = read(&asleep);
+    let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let number = |json| serde_json::from_str::<serde_json::Value>(json).unwrap()["data"].as_u64();
+    let left = data.map(|json| number(json).unwrap() as u32).collect();
+    closed.map_or(Ok(left), Err)
+}
+
+#[test]
+fn the_oldest_give_way_where_the_policy_says_so_and_the_client_stays() {
+    let sent: Vec<_> = (0..9).map(|number| ("a", number)).collect();
+    assert_eq!(left(&["a=drop-oldest"], &sent), Ok(vec![5, 6, 7, 8]));
+    assert_eq!(left(&["b=drop-oldest"], &sent), Err(ClientClose::Slow));
+    // Those of other channels stay, and have the room.
+    let mixed = [("b", 0), ("a", 1), ("b", 2), ("a", 3), ("b", 4), ("b", 5)];
+    assert_eq!(left(&["a=drop-oldest"], &mixed), Ok(vec![0, 2, 4, 5]));
+    let too_many = [("b", 0), ("a", 1), ("b", 2), ("b", 3), ("b", 4), ("b", 5)];
+    assert_eq!(left(&["a=drop-oldest"], &too_many), Err(ClientClose::Slow));
+}
+
+#[test]
+fn of_each_channel_only_the_latest_waits_where_the_policy_says_so() {
+    let sent = [("c.x", 0), ("c.y", 1), ("c.x", 2), ("a", 3), ("c.x", 4), ("a", 5)];
+    assert_eq!(left(&["c.*=latest-only"], &sent), Ok(vec![1, 3, 4, 5]));
+    let many: Vec<_> = (0..99).map(|number| ("c.x", number)).collect();
+    assert_eq!(left(&["c.*=latest-only"], &many), Ok(vec![98]));
+}
+
 #[test]
 fn a_client_hears_nothing_before_redis_confirmed() {
     let (hub, _) = house();

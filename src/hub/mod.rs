@@ -17,7 +17,7 @@ mod touched;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::{ChannelName, ClientClose, Position, Subscription, Transport};
+use crate::model::{ChannelName, ClientClose, DeliveryRule, Position, Subscription, Transport};
 use crate::telemetry::events::client::Enqueued;
 
 pub use frame::{Encoded, Frame, event, id, sse_event, ws_message};
@@ -26,7 +26,7 @@ use registry::{ClientId, Registry};
 pub use touched::Touched;
 
 /// What this server takes upon itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Limits {
     /// Subscriptions of one client.
     pub subscriptions: usize,
@@ -34,12 +34,14 @@ pub struct Limits {
     pub prefixes: usize,
     /// What may wait for one client.
     pub outbox: Bounds,
+    /// What becomes of what waits beyond that; the client is closed unless a rule says otherwise.
+    pub delivery: Vec<DeliveryRule>,
 }
 
 impl Limits {
     /// The limits of the contract, with the outbox as configured.
     pub fn new(outbox: Bounds) -> Self {
-        Self { subscriptions: 128, prefixes: 1_000, outbox }
+        Self { subscriptions: 128, prefixes: 1_000, outbox, delivery: Vec::new() }
     }
 }
 
@@ -125,6 +127,8 @@ impl Hub {
         state.dispatched += 1;
         let number = state.dispatched;
         let position = notification.position();
+        let policy = DeliveryRule::policy(&self.0.limits.delivery, channel);
+        notification.by(channel, policy);
         let (mut enqueued, mut clients) = (Enqueued::default(), 0);
         let (mut heard, audience) = (false, state.registry.audience(channel));
         for outbox in audience {

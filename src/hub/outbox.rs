@@ -20,7 +20,7 @@ use super::frame::Frame;
 use super::hold::Hold;
 use super::queue::Queue;
 use super::touched::Touched;
-use crate::model::{ClientClose, Position, Transport};
+use crate::model::{ClientClose, ClientDrop, Position, Transport};
 use crate::telemetry::events::client::{ClientJoined, Delivered, Enqueued, Waiting};
 
 /// Frames of one write.
@@ -174,8 +174,10 @@ impl Outbox {
             account.enqueue(enqueued);
         }
         let queue = &mut state.queue;
-        let fits = queue.len() < self.bounds.messages
-            && (queue.is_empty() || queue.bytes() + frame.bytes().len() <= self.bounds.bytes);
+        let (earlier, oldest) = queue.make_room(&frame, self.bounds);
+        account.give_up(earlier, ClientDrop::Superseded);
+        account.give_up(oldest, ClientDrop::Oldest);
+        let fits = queue.fits(&frame, self.bounds);
         queue.push(frame);
         if !fits {
             state.end(ClientClose::Slow);

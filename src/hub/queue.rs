@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use super::frame::Frame;
+use super::frame::{Frame, Spare};
+use super::outbox::Bounds;
 
 /// Frames, the first of which a socket may have taken a part of.
 ///
@@ -53,6 +54,38 @@ impl Queue {
         if let Some(second) = self.first.replace(frame) {
             self.rest.push_front(second);
         }
+    }
+
+    /// Makes room for a frame, as far as what waits may be given up for it, and says how much was:
+    /// earlier ones of its channel, and the oldest. What was begun stays.
+    pub(super) fn make_room(&mut self, frame: &Frame, bounds: Bounds) -> (u64, u64) {
+        let (mut earlier, mut oldest) = (0, 0);
+        if let Spare::Earlier(channel) = frame.spare() {
+            let same = |it: &Frame| matches!(it.spare(), Spare::Earlier(other) if other == channel);
+            while self.take_out(same) {
+                earlier += 1;
+            }
+        }
+        while !self.fits(frame, bounds) && self.take_out(|it| *it.spare() != Spare::No) {
+            oldest += 1;
+        }
+        (earlier, oldest)
+    }
+
+    /// Whether a frame has room. A single one may exceed the bound on bytes.
+    pub(super) fn fits(&self, frame: &Frame, bounds: Bounds) -> bool {
+        let bytes = self.bytes + frame.bytes().len();
+        self.len() < bounds.messages && (self.is_empty() || bytes <= bounds.bytes)
+    }
+
+    /// Takes out the first frame that is like this and was not begun, and says whether there was one.
+    fn take_out(&mut self, like: impl Fn(&Frame) -> bool) -> bool {
+        if !self.begun && self.first.as_ref().is_some_and(&like) {
+            return self.pop().is_some();
+        }
+        let found = self.rest.iter().position(like).and_then(|at| self.rest.remove(at));
+        self.bytes -= found.as_ref().map_or(0, |frame| frame.bytes().len());
+        found.is_some()
     }
 
     /// Fills in the frames, as many as there is room for, and says how many those are.

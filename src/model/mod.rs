@@ -4,6 +4,8 @@ pub mod label;
 
 mod channel;
 #[cfg(feature = "bridge")]
+mod delivery;
+#[cfg(feature = "bridge")]
 mod event;
 mod fault;
 #[cfg(feature = "bridge")]
@@ -20,6 +22,8 @@ mod time;
 mod traceparent;
 
 pub use channel::{ChannelName, MAX_CHANNEL_BYTES, Subscription};
+#[cfg(feature = "bridge")]
+pub use delivery::{DeliveryPolicy, DeliveryRule};
 #[cfg(feature = "bridge")]
 pub use event::{Event, MAX_BATCH_EVENTS, MAX_ID_BYTES};
 pub use fault::Fault;

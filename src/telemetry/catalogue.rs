@@ -261,8 +261,8 @@ catalogue! {
     Server counter CLIENT_ENQUEUED = "trunkline_client_messages_enqueued_total" Transport;
     /// Notifications waiting in clients' queues.
     Server gauge CLIENT_WAITING = "trunkline_client_messages_waiting" Transport;
-    /// Queued notifications that never reached the socket, by why the client was closed.
-    Server counter CLIENT_DROPPED = "trunkline_client_messages_dropped_total" (Transport, ClientClose);
+    /// Queued notifications that never reached the socket, by why: the client was closed, or its channel's policy gave them up.
+    Server counter CLIENT_DROPPED = "trunkline_client_messages_dropped_total" (Transport, ClientDrop);
     /// Notifications written to a client's socket.
     Server counter DELIVERIES = "trunkline_deliveries_total" Transport;
     /// Seconds from acceptance by Trunkline to the client's socket.

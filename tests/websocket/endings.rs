@@ -184,3 +184,36 @@ fn resident_bytes(pid: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
+
+#[tokio::test]
+async fn a_client_that_stops_reading_keeps_its_place_where_the_channels_policy_lets_it() {
+    let house = House::with(|server| {
+        let server = server.env("TRUNKLINE_CLIENT_QUEUE", "16");
+        server.env("TRUNKLINE_DELIVERY", "latest.*=latest-only, oldest=drop-oldest")
+    })
+    .await;
+    for (channel, reason) in [("latest.a", "superseded"), ("oldest", "oldest")] {
+        let mut asleep = Client::hearing(&house, &[channel]).await;
+        let dropped = house.server.metric("trunkline_client_messages_dropped_total").await;
+        let dropped = dropped.label("transport", "ws").label("reason", reason);
+        let (large, mut sent) = ("x".repeat(60_000), 0);
+        while dropped.value().await.is_none_or(|count| count < 20.0) {
+            house.notify(channel, json!({ "number": sent, "large": large })).await;
+            sent += 1;
+        }
+        house.notify(channel, json!({ "number": sent })).await;
+        let (mut before, mut gaps) = (None, 0);
+        loop {
+            let number = asleep.heard().await["number"].as_u64().unwrap();
+            gaps += u64::from(before.is_some_and(|before| number != before + 1));
+            assert!(before.is_none_or(|before| number > before), "in order");
+            before = Some(number);
+            if number == sent {
+                break;
+            }
+        }
+        assert!(gaps > 0, "{channel}: nothing was left out");
+        assert_eq!(asleep.ask(json!({ "ping": 1 })).await, json!({ "pong": 1 }));
+    }
+    assert_eq!(broken_laws(&Page::of(&house.server).await), Vec::<String>::new());
+}

@@ -52,6 +52,28 @@ labels! {
         Error = "error",
     };
 
+    /// Why a notification that waited for a client was dropped.
+    ClientDrop as "reason" {
+        /// The client left, be it by a reset of its connection.
+        Client = "client",
+        /// The client was closed because it did not keep up.
+        Slow = "slow",
+        /// The client was closed because it did not answer.
+        PingTimeout = "ping_timeout",
+        /// The client was closed because its credentials ended.
+        Auth = "auth",
+        /// The client was closed because it sent too much.
+        TooLarge = "too_large",
+        /// This process ended.
+        Shutdown = "shutdown",
+        /// The client's socket failed otherwise, or it broke the protocol.
+        Error = "error",
+        /// The client stays, and it was the oldest of a channel whose policy is to drop that.
+        Oldest = "oldest",
+        /// The client stays, and there is a later one of its channel, whose policy is to keep that alone.
+        Superseded = "superseded",
+    };
+
     /// Why somebody cannot be told what it has missed.
     LostReason as "reason" {
         /// It is no longer kept.
@@ -99,4 +121,19 @@ labels! {
         /// Redis accepted it and it did not come back in time.
         Timeout = "timeout",
     };
+}
+
+impl From<ClientClose> for ClientDrop {
+    /// What waits for a client goes with it.
+    fn from(reason: ClientClose) -> Self {
+        match reason {
+            ClientClose::Client => Self::Client,
+            ClientClose::Slow => Self::Slow,
+            ClientClose::PingTimeout => Self::PingTimeout,
+            ClientClose::Auth => Self::Auth,
+            ClientClose::TooLarge => Self::TooLarge,
+            ClientClose::Shutdown => Self::Shutdown,
+            ClientClose::Error => Self::Error,
+        }
+    }
 }

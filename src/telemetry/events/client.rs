@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing::{debug, info};
 
-use crate::model::{ClientClose, Label, Transport};
+use crate::model::{ClientClose, ClientDrop, Label, Transport};
 use crate::telemetry::catalogue::*;
 use crate::telemetry::exemplar::{self, TraceId};
 use crate::telemetry::limit::LogLimit;
@@ -100,6 +100,17 @@ impl Waiting {
         delivered.add(self.client.transport, accepted);
     }
 
+    /// So many are given up, and the client stays.
+    pub fn give_up(&mut self, count: u64, reason: ClientDrop) {
+        debug_assert!(self.count >= count, "only what waits can be given up");
+        if count > 0 {
+            self.count -= count;
+            let transport = self.client.transport;
+            CLIENT_WAITING.at(transport).decrement(count as f64);
+            CLIENT_DROPPED.at((transport, reason)).increment(count);
+        }
+    }
+
     /// Hands so many of them to an account of their own.
     pub fn split(&mut self, count: u64) -> Self {
         debug_assert!(self.count >= count, "only what waits can go elsewhere");
@@ -113,7 +124,7 @@ impl Drop for Waiting {
         if self.count > 0 {
             let transport = self.client.transport;
             CLIENT_WAITING.at(transport).decrement(self.count as f64);
-            CLIENT_DROPPED.at((transport, self.client.reason())).increment(self.count);
+            CLIENT_DROPPED.at((transport, self.client.reason().into())).increment(self.count);
         }
     }
 }

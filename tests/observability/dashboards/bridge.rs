@@ -237,7 +237,7 @@ fn fan_out() -> Vec<Panel> {
             .at_least(1.0)
             .by_process()
             .query(sum("job, instance, transport", &of(CLIENT_WAITING.name(), "")), "{{instance}} {{transport}}"),
-        Panel::stacked("Dropped with a client", "Queued notifications that never reached the socket because the client was closed first, by why. Good: near 0.")
+        Panel::stacked("Dropped with a client", "Queued notifications that never reached the socket because the client was closed first, by why, or because its channel lets them give way: oldest, superseded. Good: near 0.")
             .unit("ops")
             .empty("Nothing was dropped.")
             .query(busy(&by("transport, reason", CLIENT_DROPPED.name())), "{{transport}} {{reason}}"),
