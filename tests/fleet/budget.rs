@@ -1,17 +1,15 @@
 //! The connection budget of a whole fleet, counted by Redis.
-#![cfg(feature = "bridge")]
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
-
-mod support;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use support::eventually::eventually;
-use support::fleet::Fleet;
-use support::laws::laws_hold;
-use support::redis::Redis;
 use tokio::task::block_in_place;
+
+use crate::ALONE;
+use crate::support::eventually::eventually;
+use crate::support::fleet::Fleet;
+use crate::support::laws::laws_hold;
+use crate::support::redis::Redis;
 
 const SERVERS: usize = 5;
 const WORKERS: usize = 20;
@@ -74,6 +72,7 @@ async fn counts_its_budget(fleet: &Fleet, times: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_servers_and_twenty_workers_have_thirty_connections_whatever_redis_does() {
+    let _alone = ALONE.lock().await;
     let redis = Redis::start();
     let fleet = Fleet::start(&redis.url(), SERVERS, WORKERS).await;
     has_exactly_its_budget(&redis, &fleet).await;

@@ -1,0 +1,230 @@
+//! Two hundred processes lose their Redis at the same moment, and dial it until it is back: not
+//! too often, not together, and all of them with success.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::block_in_place;
+use trunkline::conn::{Budget, Options, Owner, Status, Target};
+use trunkline::model::{Component, ConnectionState, Label, Role};
+
+use crate::ALONE;
+use crate::support::DEADLINE;
+use crate::support::redis::Redis;
+
+const WORKERS: usize = 150;
+const SERVERS: usize = 50;
+const PROCESSES: usize = WORKERS + SERVERS;
+/// Two for a server, one for a worker.
+const CONNECTIONS: usize = 2 * SERVERS + WORKERS;
+
+const AWAY: Duration = Duration::from_secs(5);
+/// How long the way back may take. The longest wait between two dials is 2 s.
+const BACK: Duration = Duration::from_secs(5);
+/// What belongs together in time.
+const BIN: Duration = Duration::from_millis(10);
+
+/// What a process does to Redis: its connections, and nothing else.
+struct Process {
+    owner: Owner,
+    /// When its dials failed, over all roles.
+    failed: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Process {
+    async fn start(component: Component, port: u16) -> Process {
+        let target = Target::Tcp { host: "127.0.0.1".to_owned(), port };
+        let options = Options::new(target, "test", component);
+        let owner = Owner::new(options, &Budget::of(component)).unwrap();
+        if component == Component::Server {
+            owner.subscriber().unwrap();
+        }
+        let process = Process { owner, failed: Arc::default() };
+        for status in process.statuses() {
+            tokio::spawn(note_failures(status, Arc::clone(&process.failed)));
+        }
+        process.owner.connect().await;
+        process
+    }
+
+    fn statuses(&self) -> impl Iterator<Item = watch::Receiver<Status>> {
+        Role::ALL.iter().filter_map(|&role| self.owner.watch(role))
+    }
+
+    /// How often it dialled since it was started.
+    fn dials(&self) -> u64 {
+        self.statuses().map(|status| status.borrow().generation).sum()
+    }
+}
+
+/// Notes when a dial has failed, which for a port that refuses is when it was made.
+async fn note_failures(mut status: watch::Receiver<Status>, failed: Arc<Mutex<Vec<Instant>>>) {
+    let mut noted = 0;
+    while status.changed().await.is_ok() {
+        let now = status.borrow_and_update().clone();
+        match now.state {
+            ConnectionState::Backoff if now.generation > noted => {
+                failed.lock().unwrap().push(now.entered);
+                noted = now.generation;
+            }
+            // Losing this one is no dial that failed.
+            ConnectionState::Ready => noted = now.generation,
+            _ => {}
+        }
+    }
+}
+
+/// All processes, with every connection ready.
+async fn fleet(port: u16) -> Vec<Process> {
+    let components = (0..PROCESSES).map(|index| match index < WORKERS {
+        true => Component::Worker,
+        false => Component::Server,
+    });
+    let fleet = join_all(components.map(|component| Process::start(component, port))).await;
+    all_ready(&fleet, DEADLINE).await;
+    fleet
+}
+
+/// Waits until everybody has everything.
+async fn all_ready(fleet: &[Process], deadline: Duration) {
+    let waiting = fleet.iter().flat_map(Process::statuses).map(async |mut status| {
+        status.wait_for(Status::is_ready).await.unwrap();
+    });
+    if tokio::time::timeout(deadline, join_all(waiting)).await.is_err() {
+        let statuses = fleet.iter().flat_map(Process::statuses);
+        let missing = statuses.filter(|status| !status.borrow().is_ready()).count();
+        panic!("{missing} of {CONNECTIONS} connections are not ready after {deadline:?}");
+    }
+}
+
+/// What the fleet dialled over a while.
+struct Dialled {
+    /// By each process.
+    each: Vec<u64>,
+    took: Duration,
+}
+
+impl Dialled {
+    fn total(&self) -> u64 {
+        self.each.iter().sum()
+    }
+}
+
+/// Counts over the length of an outage.
+async fn count_dials(fleet: &[Process]) -> Dialled {
+    let (since, before): (_, Vec<_>) = (Instant::now(), fleet.iter().map(Process::dials).collect());
+    // Time is what is looked at: how many dials fit into it.
+    tokio::time::sleep(AWAY).await;
+    let each = fleet.iter().zip(before).map(|(process, before)| process.dials() - before);
+    Dialled { each: each.collect(), took: since.elapsed() }
+}
+
+/// No process dials more than twelve times in a second.
+fn each_is_patient(fleet: &[Process], dialled: &Dialled) {
+    let most = *dialled.each.iter().max().unwrap();
+    // The last second has only begun.
+    let allowed = 12 * (dialled.took.as_secs() + 1);
+    assert!(most <= allowed, "{most} dials of one process in {:?}", dialled.took);
+    for process in fleet {
+        let mut failed = process.failed.lock().unwrap().clone();
+        failed.sort();
+        for thirteen in failed.windows(13) {
+            // A dial that began late, because this machine stood still, is nearer to the next one.
+            let within = thirteen[12] - thirteen[0];
+            assert!(within >= Duration::from_millis(700), "13 dials of one process in {within:?}");
+        }
+    }
+}
+
+/// Of the dials from `from` on, the part that fell into a bin with more than `most` of them.
+///
+/// It is a part, not the fullest bin, because a machine that stands still for a moment makes one
+/// bin full. Then everything that was due meanwhile happens together, once; a fleet in lockstep
+/// does all it does so.
+fn crowded(dials: &[Instant], from: Instant, most: usize) -> f64 {
+    let mut bins = Vec::new();
+    for dial in dials.iter().filter_map(|dial| dial.checked_duration_since(from)) {
+        let bin = (dial.as_micros() / BIN.as_micros()) as usize;
+        if bins.len() <= bin {
+            bins.resize(bin + 1, 0_usize);
+        }
+        bins[bin] += 1;
+    }
+    let all: usize = bins.iter().sum();
+    assert!(all > 0, "nobody dials");
+    bins.into_iter().filter(|&dials| dials > most).sum::<usize>() as f64 / all as f64
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_processes_knock_at_a_closed_port_apart_from_each_other_and_all_are_back() {
+    let _alone = ALONE.lock().await;
+    let redis = Redis::start();
+    let fleet = fleet(redis.port()).await;
+    block_in_place(|| redis.kill9());
+    let gone = Instant::now();
+    let dialled = count_dials(&fleet).await;
+
+    each_is_patient(&fleet, &dialled);
+    // Each shared connection every 100 ms, and once more at the start; each subscriber every 2 s,
+    // and twice more, for its loss and for what it had begun. One process is 2 from the mean of
+    // 50, by the spread of its waits, so all are 29 from theirs: this is beyond them by fourteen.
+    let seconds = dialled.took.as_secs_f64();
+    let most = PROCESSES as f64 * (10.0 * seconds + 2.0) + SERVERS as f64 * (seconds / 2.0 + 2.0);
+    let total = dialled.total() as f64;
+    assert!(total <= most, "{total} dials, {most} at the most");
+    assert!(total >= most / 3.0, "{total} dials: nobody may give up");
+    let failed: Vec<_> =
+        fleet.iter().flat_map(|process| process.failed.lock().unwrap().clone()).collect();
+    // About 20 are in a bin. When all lose Redis, 250 dial within 50 ms: 50 in each of five bins.
+    // That one of those has more than 80 has odds of one in 75,000, and it would take 12 of them.
+    let crowded = crowded(&failed, gone, 80);
+    assert!(crowded < 0.1, "{:.0} % of the dials came in crowds", crowded * 100.0);
+
+    block_in_place(|| redis.restart());
+    all_ready(&fleet, BACK).await;
+    assert_eq!(redis.client_list().len(), CONNECTIONS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_processes_leave_a_redis_that_accepts_and_fails_more_and_more_alone() {
+    let _alone = ALONE.lock().await;
+    let redis = Redis::start();
+    let fleet = fleet(redis.port()).await;
+    block_in_place(|| redis.kill9());
+    let deaf = TcpListener::bind((Ipv4Addr::LOCALHOST, redis.port())).await.unwrap();
+    let since = Instant::now();
+    let accepted = Arc::<Mutex<Vec<Instant>>>::default();
+    let noted = Arc::clone(&accepted);
+    let accepting = tokio::spawn(async move {
+        loop {
+            // It is closed at once.
+            drop(deaf.accept().await.unwrap());
+            noted.lock().unwrap().push(Instant::now());
+        }
+    });
+    let dialled = count_dials(&fleet).await;
+    let accepted = std::mem::take(&mut *accepted.lock().unwrap());
+
+    each_is_patient(&fleet, &dialled);
+    // Waits of up to 50, 100, 200, … 2000 ms let a connection dial 9.1 times in 5 s, give or take
+    // 1.3; so all 250 dial 2,270 times, give or take 20.
+    let most = 10 * CONNECTIONS;
+    let seen = accepted.len();
+    assert!(seen <= most, "{seen} dials, {most} at the most");
+    assert!(seen >= 5 * CONNECTIONS, "{seen} dials: nobody may give up");
+    // By then each dials about once a second, so 2.5 are in a bin. That any has more than 15 has
+    // odds of one in 370,000, and it would take 4 of them.
+    let crowded = crowded(&accepted, since + AWAY / 2, 15);
+    assert!(crowded < 0.1, "{:.0} % of the dials came in crowds", crowded * 100.0);
+
+    accepting.abort();
+    // Only then the port is free.
+    let _ = accepting.await;
+    block_in_place(|| redis.restart());
+    all_ready(&fleet, BACK).await;
+    assert_eq!(redis.client_list().len(), CONNECTIONS);
+}
