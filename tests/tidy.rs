@@ -286,6 +286,36 @@ fn links_lead_somewhere() {
     none(faults, "Mend the link (a heading is in small letters, with - for a space):");
 }
 
+#[test]
+fn every_test_that_the_page_of_reliability_names_is_there() {
+    let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap_or_default();
+    let (mut faults, mut named) = (Vec::new(), 0);
+    for (index, line) in prose(&page) {
+        let quoted: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
+        for (at, file) in quoted.iter().enumerate().filter(|(_, it)| it.starts_with("tests/")) {
+            let test = quoted.get(at + 1).copied().unwrap_or_default();
+            let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+            let head = format!("fn {test}(");
+            let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+            let found =
+                lines.iter().position(|it| it.trim_start_matches("async ").starts_with(&head));
+            // Its attribute stands before it; there may be another between.
+            let is_test = |it: &&&str| it.starts_with("#[test]") || it.starts_with("#[tokio::test");
+            named += 1;
+            if !found
+                .is_some_and(|it| lines[it.saturating_sub(2)..it].iter().any(|it| is_test(&it)))
+            {
+                faults.push(format!("docs/reliability.md:{index}: no test {test:?} in {file}"));
+            }
+        }
+    }
+    none(faults, "Name the file and then the test, each in backticks, as they are called now:");
+    for promise in 1..=5 {
+        assert!(page.contains(&format!("| {promise}. ")), "who guards promise {promise}?");
+    }
+    assert!(named >= 5, "docs/reliability.md names {named} tests");
+}
+
 /// The numbered lines of a page outside its code blocks.
 fn prose(page: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut code = false;

@@ -1,4 +1,5 @@
-//! The runbook: one heading per alert, and commands whose queries still mean something.
+//! The runbook: one heading per alert, and commands whose queries still mean something. And the
+//! page of faults, which leads there.
 
 use std::collections::HashSet;
 
@@ -69,6 +70,49 @@ fn every_query_of_the_runbook_reads_metrics_and_labels_that_exist() {
     for word in words.into_iter().filter(|word| word.starts_with("trunkline_")) {
         let query = Query::parse(word).expect("a name");
         faults.extend(query.faults(&recorded));
+    }
+    expect_none(faults);
+}
+
+const FAULTS: &str = "docs/faults.md";
+/// What is said of every fault, in this order.
+const SAID: [&str; 4] = ["- **Seen.**", "- **Back by itself.**", "- **Not.**", "- **Told by** "];
+
+#[test]
+fn every_fault_has_the_same_four_lines_and_names_alerts_and_metrics_that_exist() {
+    let (text, recorded, mut faults) = (read(FAULTS), alerts::recorded(), vec![]);
+    let all = sections(&text);
+    assert!(all.len() >= 15, "only {} faults", all.len());
+    for (heading, body) in all {
+        let lines: Vec<&str> = body.lines().filter(|line| line.starts_with("- ")).collect();
+        if lines.len() != SAID.len() || !lines.iter().zip(SAID).all(|(it, so)| it.starts_with(so)) {
+            faults.push(format!("{heading}: {SAID:?}, and nothing else"));
+        }
+        let last = lines.last().copied().unwrap_or_default();
+        let (told, look) = last.split_once(" **Look at** ").unwrap_or((last, ""));
+        let words = told.split(|c: char| !c.is_ascii_alphanumeric());
+        let alerts = alerts::names();
+        let named =
+            words.filter(|it| it.starts_with("Trunkline") || it.starts_with("RedisClients"));
+        faults.extend(
+            named
+                .filter(|it| !alerts.iter().any(|name| name == it))
+                .map(|it| format!("{heading}: no alert {it}")),
+        );
+        let metrics: Vec<_> = look.split('`').filter(|it| it.starts_with("trunkline_")).collect();
+        if metrics.is_empty() {
+            faults.push(format!("{heading}: name a metric to look at"));
+        }
+        for metric in metrics {
+            match Query::parse(metric) {
+                Ok(query) => {
+                    faults.extend(
+                        query.faults(&recorded).iter().map(|it| format!("{heading}: {it}")),
+                    );
+                }
+                Err(error) => faults.push(format!("{heading}: {error}")),
+            }
+        }
     }
     expect_none(faults);
 }
