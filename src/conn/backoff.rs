@@ -57,6 +57,37 @@ mod tests {
         assert_eq!(delay(Role::Shared, Pace::Backoff, 3, 0.0, LIMITS), Duration::ZERO);
     }
 
+    /// The most dials within any 10 ms, of all and of the last half, when 200 processes lose Redis
+    /// at the same moment and wait at this pace for five seconds.
+    fn crowds(pace: Pace) -> (usize, usize) {
+        const BIN: Duration = Duration::from_millis(10);
+        let (mut luck, mut bins) = (fastrand::Rng::with_seed(1), vec![0_usize; 500]);
+        for _ in 0..200 {
+            // The loss is no dial that was refused: everybody's first wait is of the backoff.
+            let mut at = delay(Role::Shared, Pace::Backoff, 0, luck.f64(), LIMITS);
+            for attempt in 1.. {
+                let bin = (at.as_micros() / BIN.as_micros()) as usize;
+                let Some(dials) = bins.get_mut(bin) else { break };
+                *dials += 1;
+                at += delay(Role::Shared, pace, attempt, luck.f64(), LIMITS);
+            }
+        }
+        let most = |bins: &[usize]| bins.iter().copied().max().unwrap_or_default();
+        (most(&bins), most(&bins[250..]))
+    }
+
+    #[test]
+    fn two_hundred_processes_that_lose_redis_together_do_not_dial_together() {
+        // The first dials are spread over 50 ms, 40 in a bin, give or take 6.
+        let (first, later) = crowds(Pace::Knock);
+        assert!(first < 80, "{first}");
+        // Then 20 are in a bin, give or take 4.
+        assert!(later < 50, "{later}");
+        // About one a second from each: 2 in a bin, give or take 1.4.
+        let (first, later) = crowds(Pace::Backoff);
+        assert!(first < 80 && later < 15, "{first} {later}");
+    }
+
     #[test]
     fn what_only_an_operator_can_mend_is_retried_about_the_cap() {
         let wait = |luck| delay(Role::Subscriber, Pace::Cap, 0, luck, LIMITS);
