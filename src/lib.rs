@@ -98,6 +98,10 @@ pub mod http;
 #[cfg(feature = "bridge")]
 pub mod app;
 
+#[cfg(all(any(test, fuzzing), feature = "bridge"))]
+#[doc(hidden)]
+pub mod fuzzing;
+
 /// Compiles the examples of the README as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

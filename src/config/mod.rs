@@ -8,6 +8,8 @@
 mod declaration;
 mod file;
 mod flags;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod instance;
 mod otel;
 mod reader;

@@ -196,6 +196,8 @@ pub(crate) mod survey;
 #[cfg(feature = "tls")]
 mod tls;
 
+#[cfg(all(any(test, fuzzing), feature = "bridge"))]
+pub(crate) use audit::fuzz;
 pub use audit::{Finding, Offender, OpenSocket};
 pub use backoff::Limits;
 pub use budget::Budget;

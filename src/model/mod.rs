@@ -6,8 +6,12 @@ mod channel;
 #[cfg(feature = "bridge")]
 mod delivery;
 #[cfg(feature = "bridge")]
+mod depth;
+#[cfg(feature = "bridge")]
 mod event;
 mod fault;
+#[cfg(all(any(test, fuzzing), feature = "bridge"))]
+pub(crate) mod fuzz;
 #[cfg(feature = "bridge")]
 mod notification;
 #[cfg(feature = "bridge")]

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::depth::{MAX_DEPTH, depth};
 use super::{ChannelName, Position, is_traceparent, rfc3339_now};
 
 /// The `type` of a notification whose publisher sent something other than a CloudEvent.
@@ -103,15 +104,16 @@ impl Notification {
 
     /// Reads what arrived on a channel. A CloudEvent with `publishedms` is ours. Anything else
     /// is foreign: a JSON object with the texts `specversion`, `id`, `source` and `type` stays
-    /// as it is, other JSON becomes `data`, other text becomes `data` as a string.
+    /// as it is, other JSON becomes `data`, and other text, or JSON so deep that it could not be
+    /// read from there, becomes `data` as a string.
     pub fn from_wire(channel: &ChannelName, payload: &[u8]) -> Result<Self, DecodeError> {
         let text = std::str::from_utf8(payload).map_err(|_| DecodeError::NotUtf8)?;
         Ok(match serde_json::from_str(text) {
             Ok(Value::Object(members)) if is_cloud_event(&members) => {
                 Self::from_cloud_event(channel, members)
             }
-            Ok(data) => Self::wrapped(channel, data),
-            Err(_) => Self::wrapped(channel, Value::String(text.to_owned())),
+            Ok(data) if depth(&data) < MAX_DEPTH => Self::wrapped(channel, data),
+            _ => Self::wrapped(channel, Value::String(text.to_owned())),
         })
     }
 
@@ -315,6 +317,17 @@ mod tests {
             if !data.is_null() {
                 assert_eq!(seen["data"], data);
             }
+        }
+    }
+
+    #[test]
+    fn json_too_deep_to_be_read_inside_a_cloud_event_becomes_a_string() {
+        let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let deepest = heard(nested(MAX_DEPTH - 1).as_bytes());
+        assert_eq!(seen(&deepest)["data"].to_string(), nested(MAX_DEPTH - 1));
+        for levels in [MAX_DEPTH, MAX_DEPTH + 1] {
+            let data = Value::String(nested(levels));
+            assert_eq!(seen(&heard(nested(levels).as_bytes()))["data"], data);
         }
     }
 

@@ -147,23 +147,25 @@ impl Entry {
         if self.fields.len() > MAX_FIELDS {
             return None;
         }
-        let (mut head, mut body, mut traceparent) = (Head::default(), None, None);
+        let (mut head, mut older) = (None, Head::default());
+        let (mut body, mut traceparent) = (None, None);
         let mut fields = self.fields.into_iter();
         while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
             let (name, value) = (bytes(name)?, bytes(value)?);
             match name.as_slice() {
-                b"job" => head = Head::read(&value),
+                b"job" => head = head.or_else(|| Head::read(&value)),
                 b"traceparent" => traceparent = String::from_utf8(value).ok(),
                 b"body" => body = Some(value),
                 // Entries of the older form have a field for each part of the head.
-                b"id" => head.id = word(&value),
-                b"type" => head.job_type = job_type(&value),
-                b"at" => head.enqueued_ms = word(&value),
-                b"attempt" => head.attempt = word(&value),
-                b"deliveries" => head.deliveries = word(&value),
+                b"id" => older.id = job_id(&value),
+                b"type" => older.job_type = job_type(&value),
+                b"at" => older.enqueued_ms = word(&value),
+                b"attempt" => older.attempt = word(&value),
+                b"deliveries" => older.deliveries = word(&value),
                 _ => {}
             }
         }
+        let head = head.unwrap_or(older);
         Some(Job {
             id: head.id?,
             job_type: head.job_type?,
@@ -188,17 +190,28 @@ struct Head {
 }
 
 impl Head {
-    /// Reads the one value that has all of it, in this order, between single spaces.
-    fn read(value: &[u8]) -> Self {
-        let mut words = value.split(|byte| *byte == b' ');
-        Self {
-            id: words.next().and_then(word),
-            job_type: words.next().and_then(job_type),
-            enqueued_ms: words.next().and_then(word),
-            attempt: words.next().and_then(word),
-            deliveries: words.next().and_then(word),
-        }
+    /// Reads the one value that has all of it, in this order, between single spaces. It is as
+    /// strict as `head_of` of the scripts: what only one of the two could read would be put back
+    /// at the same attempt for ever.
+    fn read(value: &[u8]) -> Option<Self> {
+        let words: Vec<_> = value.split(|byte| *byte == b' ').collect();
+        let [id, kind, at, attempt, deliveries] = words[..] else { return None };
+        let digits = |word: &[u8]| word.iter().all(u8::is_ascii_digit);
+        [at, attempt, deliveries].into_iter().all(digits).then_some(())?;
+        Some(Self {
+            id: Some(job_id(id)?),
+            job_type: Some(job_type(kind)?),
+            enqueued_ms: Some(word(at)?),
+            attempt: Some(word(attempt)?),
+            deliveries: Some(word(deliveries)?),
+        })
     }
+}
+
+/// An id is one word: the scripts write it between spaces.
+fn job_id(bytes: &[u8]) -> Option<String> {
+    let inside = |byte: &u8| !byte.is_ascii_whitespace() && *byte != 0x0b;
+    (!bytes.is_empty() && bytes.iter().all(inside)).then(|| word(bytes))?
 }
 
 /// The job type of this name.
@@ -229,124 +242,5 @@ fn job_type(bytes: &[u8]) -> Option<JobType> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn bulk(text: &str) -> Value {
-        Value::BulkString(text.as_bytes().to_vec())
-    }
-
-    fn fields(text: &str) -> Value {
-        Value::Array(text.split(' ').map(bulk).collect())
-    }
-
-    #[test]
-    fn a_job_is_read_from_its_entry_and_counts_the_deliveries_it_brings_along() {
-        let all = "id 7 type event at 1000 attempt 2 deliveries 3 body {} traceparent 00-1";
-        let value = Value::Array(vec![bulk("5-1"), Value::Int(2), fields(all)]);
-        let entry = Entry::again(value).unwrap();
-        assert_eq!((entry.id, entry.deliveries), (EntryId(5, 1), 2));
-        assert_eq!(entry.id.age(12), Duration::from_millis(7));
-        let job = entry.into_job().unwrap();
-        assert_eq!((job.attempt, job.deliveries, job.enqueued_ms), (2, 5, 1000));
-        assert_eq!((job.body.as_slice(), job.traceparent.as_deref()), (&b"{}"[..], Some("00-1")));
-    }
-
-    #[test]
-    fn a_job_is_read_from_the_four_values_of_an_entry() {
-        let fields = ["job", "7 event 1000 2 3", "body", "{}"].map(bulk).to_vec();
-        let value = Value::Array(vec![bulk("5-1"), Value::Int(2), Value::Array(fields)]);
-        let job = Entry::again(value).and_then(Entry::into_job).unwrap();
-        assert_eq!((job.id.as_str(), job.job_type), ("7", JobType::Event));
-        assert_eq!((job.attempt, job.deliveries, job.enqueued_ms), (2, 5, 1000));
-        assert_eq!((job.body.as_slice(), job.traceparent), (&b"{}"[..], None));
-    }
-
-    #[test]
-    fn a_head_that_is_cut_off_is_no_job() {
-        for head in ["", "7", "7 event", "7 event 1000", "7 nonsense 1000 2 3", "7  event 1 2 3"] {
-            let fields = ["job", head, "body", "{}"].map(bulk).to_vec();
-            let entry =
-                Entry::first(Value::Array(vec![bulk("5-1"), Value::Array(fields)])).unwrap();
-            assert_eq!(entry.into_job(), None, "{head}");
-        }
-    }
-
-    #[test]
-    fn an_entry_somebody_else_put_there_is_no_job() {
-        let nonsense = "id 7 type nonsense at 1 attempt 1 deliveries 0 body {}";
-        let endless = nonsense.replace("nonsense", "event") + &" a b".repeat(MAX_FIELDS / 2);
-        for foreign in ["a b", nonsense, &endless] {
-            let entry = Entry::first(Value::Array(vec![bulk("5-1"), fields(foreign)])).unwrap();
-            assert_eq!(entry.into_job(), None, "{foreign}");
-        }
-    }
-
-    #[test]
-    fn source_and_id_are_not_run_together() {
-        assert_ne!(DedupKey::new("a", "bc"), DedupKey::new("ab", "c"));
-        assert_eq!(DedupKey::new("a", "bc").to_string().len(), 32);
-    }
-
-    fn replies() -> impl Strategy<Value = Value> {
-        let word = prop::sample::select(vec![
-            "id",
-            "job",
-            "7 event 1 2 3",
-            "type",
-            "event",
-            "at",
-            "attempt",
-            "deliveries",
-            "body",
-            "traceparent",
-            "7",
-            "-1",
-            "99999999999999999999",
-            "5-1",
-            "5",
-            "-",
-            "",
-        ]);
-        let leaf = prop_oneof![
-            6 => word.prop_map(bulk),
-            1 => any::<Vec<u8>>().prop_map(Value::BulkString),
-            1 => any::<i64>().prop_map(Value::Int),
-            1 => Just(Value::Nil),
-        ];
-        leaf.prop_recursive(3, 60, 20, |inner| {
-            prop::collection::vec(inner, 0..20).prop_map(Value::Array)
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn no_reply_panics(reply in replies(), fields in prop::collection::vec(replies(), 0..20)) {
-            let around = Value::Array(vec![bulk("5-1"), Value::Int(1), Value::Array(fields.clone())]);
-            let first = Value::Array(vec![bulk("5-1"), Value::Array(fields)]);
-            for entry in [Entry::again(reply.clone()), Entry::first(reply), Entry::again(around), Entry::first(first)] {
-                // Either verdict will do.
-                let _ = entry.and_then(Entry::into_job);
-            }
-        }
-
-        #[test]
-        fn a_job_is_read_as_it_was_written(id in "[^ ]{1,20}", body: Vec<u8>, attempt: u32,
-            earlier: u32, deliveries: u32, at: u64, ms: u64, sequence: u64, shift in 0usize..12) {
-            let pairs = [("id", id.clone().into_bytes()), ("type", b"event".to_vec()),
-                ("at", at.to_string().into_bytes()), ("attempt", attempt.to_string().into_bytes()),
-                ("deliveries", earlier.to_string().into_bytes()), ("body", body.clone())];
-            let mut pairs = pairs.map(|(name, value)| [bulk(name), Value::BulkString(value)]);
-            pairs.rotate_left(shift % 6);
-            let fields = Value::Array(pairs.concat());
-            let entry = EntryId(ms, sequence);
-            prop_assert_eq!(entry.to_string().parse(), Ok(entry));
-            let reply = vec![bulk(&entry.to_string()), Value::Int(deliveries.into()), fields];
-            let job = Entry::again(Value::Array(reply)).and_then(Entry::into_job);
-            let deliveries = earlier.saturating_add(deliveries);
-            let job_type = JobType::Event;
-            prop_assert_eq!(job, Some(Job { id, job_type, attempt, deliveries, enqueued_ms: at, body, traceparent: None }));
-        }
-    }
-}
+#[path = "job_tests.rs"]
+mod tests;

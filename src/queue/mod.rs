@@ -12,6 +12,8 @@
 
 mod claim;
 mod consumer;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod inspect;
 mod job;
 mod keys;

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 use super::MAX_CHAIN_ID_BYTES;
 use crate::model::Fault;
 
+/// An object with more unknown fields than this is something else, and not described any further.
+const MAX_UNKNOWN: usize = 20;
+
 /// The fields of one JSON object. What is not taken by [`Fields::finish`] is a fault.
 pub(super) struct Fields<'f> {
     path: String,
@@ -90,9 +93,9 @@ impl<'f> Fields<'f> {
         }
     }
 
-    /// Names every field that nobody took.
+    /// Names the fields that nobody took, up to [`MAX_UNKNOWN`].
     pub(super) fn finish(self) {
-        for name in self.members.keys() {
+        for name in self.members.keys().take(MAX_UNKNOWN) {
             let path = format!(
                 "{}[{}]",
                 self.path,

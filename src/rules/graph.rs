@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::MAX_CHAIN_ID_BYTES;
 use crate::model::Fault;
 
 /// One `then` or `else` as it was written.
@@ -76,7 +77,7 @@ impl Walk<'_> {
         let nodes = self.nodes;
         for link in &nodes[place].links {
             let wrong = match self.places.get(&link.target) {
-                None => Some(format!("there is no node `{}`", link.target)),
+                None => Some(format!("there is no node `{}`", shortened(&link.target))),
                 Some(next) if self.seen[*next] == Seen::OnThePath => {
                     Some(format!("leads back to `{}`; a chain has no cycle", link.target))
                 }
@@ -91,4 +92,12 @@ impl Walk<'_> {
         }
         self.seen[place] = Seen::Done;
     }
+}
+
+/// What is repeated of a name that can be nobody's id.
+fn shortened(name: &str) -> String {
+    if name.len() <= MAX_CHAIN_ID_BYTES {
+        return name.to_owned();
+    }
+    name.chars().take(MAX_CHAIN_ID_BYTES).chain(['…']).collect()
 }

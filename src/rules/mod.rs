@@ -7,6 +7,8 @@
 mod chain;
 mod document;
 mod expression;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod graph;
 mod pattern;
 mod reader;

@@ -14,6 +14,8 @@ use crate::model::Fault;
 
 /// The longest name of a chain and `type` of a notification, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
+/// Beyond this many faults a chain is not described any further.
+const MAX_FAULTS: usize = 50;
 /// The most variables one transform sets.
 const MAX_VARIABLES: usize = 64;
 
@@ -29,7 +31,10 @@ pub(super) fn read(
     let chain = Reader { faults: &mut faults }.chain(id_from_path, document);
     match chain {
         Some(chain) if faults.is_empty() => Ok(chain),
-        _ => Err(faults),
+        _ => {
+            faults.truncate(MAX_FAULTS);
+            Err(faults)
+        }
     }
 }
 

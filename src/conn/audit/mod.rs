@@ -15,6 +15,8 @@ mod auditor;
 mod client_list;
 mod finding;
 mod fleet;
+#[cfg(all(any(test, fuzzing), feature = "bridge"))]
+pub(crate) mod fuzz;
 mod grant;
 mod kernel;
 mod sockets;

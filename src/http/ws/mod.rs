@@ -1,6 +1,8 @@
 //! WebSockets: `GET /v1/ws`. `open` agrees to one, [`Session`] is what is said on it,
 //! `message` reads what clients ask for, and `socket` has the frames.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod message;
 mod session;
 mod socket;

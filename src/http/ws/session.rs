@@ -77,9 +77,9 @@ impl Session {
 }
 
 /// How a session ends: why, and the last words if there is somebody to hear them.
-struct End {
+pub(super) struct End {
     reason: ClientClose,
-    last: Option<Bytes>,
+    pub(super) last: Option<Bytes>,
 }
 
 /// What Redis was asked for, in the client's words, and its answer to come.
@@ -264,7 +264,7 @@ impl End {
     }
 
     /// The client said that it ends: the answer is what it said.
-    fn theirs(frame: Option<CloseFrame>) -> Self {
+    pub(super) fn theirs(frame: Option<CloseFrame>) -> Self {
         let code =
             frame.map(|frame| if frame.code.is_allowed() { frame.code.into() } else { 1002 });
         Self { reason: ClientClose::Client, last: Some(socket::close(code, "")) }
@@ -277,7 +277,7 @@ impl End {
 
     /// Reading failed. A broken protocol is told in the code and in words; when to come back
     /// would not help.
-    fn failed(error: &Error) -> Self {
+    pub(super) fn failed(error: &Error) -> Self {
         use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
         let (reason, code) = match error {
             Error::Protocol(ResetWithoutClosingHandshake) | Error::ConnectionClosed => {

@@ -34,14 +34,7 @@ pub(super) struct Socket {
 impl Socket {
     /// `early` is what came after the request that begins it.
     pub(super) fn new(stream: Arc<TcpStream>, early: &[u8]) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(READ_BUFFER)
-            .write_buffer_size(0)
-            .max_message_size(Some(MAX_MESSAGE))
-            .max_frame_size(Some(MAX_MESSAGE));
-        let reader =
-            WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config));
-        Self { stream, reader, alive: true }
+        Self { stream, reader: reader(early), alive: true }
     }
 
     /// The next message of the client, put together and checked as RFC 6455 says.
@@ -76,6 +69,16 @@ impl Socket {
         std::future::poll_fn(|cx| poll_left(&stream, cx)).await;
         Ok(())
     }
+}
+
+/// What makes messages of bytes. Those that are `early` it has already.
+pub(super) fn reader(early: &[u8]) -> WebSocketContext {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
+    WebSocketContext::from_partially_read(early.to_vec(), Role::Server, Some(config))
 }
 
 /// What tungstenite reads from. It may believe that what it writes was written.

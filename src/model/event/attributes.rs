@@ -13,8 +13,8 @@ pub const MAX_ID_BYTES: usize = 256;
 const MAX_TYPE_BYTES: usize = 256;
 /// The longest `source`, `subject` and `dataschema`, in bytes.
 const MAX_REFERENCE_BYTES: usize = 1024;
-/// Beyond this many faults an event is not described any further.
-const MAX_FAULTS: usize = 50;
+/// Beyond this many faults an event, or a batch, is not described any further.
+pub(super) const MAX_FAULTS: usize = 50;
 
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 

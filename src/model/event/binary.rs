@@ -7,8 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use crate::model::Fault;
+use crate::model::depth::{MAX_DEPTH, depth};
 
 const PREFIX: &str = "ce-";
+/// What of a header's name is repeated: a name may be as long as all headers together.
+const MAX_PATH_CHARS: usize = 64;
 
 /// The members of the event, before they are checked.
 pub(super) fn members<'a>(
@@ -18,7 +21,8 @@ pub(super) fn members<'a>(
 ) -> Result<Map<String, Value>, Vec<Fault>> {
     let (mut members, mut faults) = (Map::new(), Vec::new());
     let mut wrong = |path: &str, message: &str| {
-        faults.push(Fault { path: path.to_owned(), message: message.to_owned() });
+        let path = path.chars().take(MAX_PATH_CHARS).collect();
+        faults.push(Fault { path, message: message.to_owned() });
     };
     for (header, value) in headers {
         let header = header.to_ascii_lowercase();
@@ -45,6 +49,11 @@ pub(super) fn members<'a>(
         // Without a content type, CloudEvents takes data for JSON.
         if content_type.is_none_or(is_json) {
             match serde_json::from_slice(body) {
+                // As `data` it stands one level deeper, and a worker reads it from there.
+                Ok(data) if depth(&data) >= MAX_DEPTH => {
+                    let most = MAX_DEPTH - 1;
+                    wrong("body", &format!("is nested more than {most} levels deep; flatten it"));
+                }
                 Ok(data) => drop(members.insert("data".to_owned(), data)),
                 Err(error) => wrong("body", &format!("is not JSON: {error}")),
             }

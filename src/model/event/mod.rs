@@ -70,7 +70,11 @@ impl Event {
                 }
             }
         }
-        if faults.is_empty() { Ok(events) } else { Err(faults) }
+        if faults.is_empty() {
+            return Ok(events);
+        }
+        faults.truncate(attributes::MAX_FAULTS);
+        Err(faults)
     }
 
     /// Takes an event in binary mode: the attributes from `ce-` headers (others are passed over),

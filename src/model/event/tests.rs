@@ -264,6 +264,24 @@ fn documents() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn data_of_binary_mode_is_refused_where_a_worker_could_not_read_it() {
+    let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    let deepest = binary(&[], None, nested(126).as_bytes()).unwrap();
+    assert_eq!(Event::from_json(&deepest.to_json()), Ok(deepest));
+    let faults = binary(&[], None, nested(127).as_bytes()).unwrap_err();
+    assert_eq!(faults[0].to_string(), "body: is nested more than 126 levels deep; flatten it");
+}
+
+#[test]
+fn a_refusal_is_short_however_long_what_is_refused() {
+    let many = Value::from(vec![json!({}); MAX_BATCH_EVENTS]);
+    assert_eq!(Event::batch(many).unwrap_err().len(), 50);
+    let long = format!("ce-{}", "x".repeat(9_000));
+    let faults = Event::binary([(long.as_str(), &b"\xff"[..])], None, b"").unwrap_err();
+    assert_eq!(faults[0].path.len(), 64);
+}
+
 proptest! {
     #[test]
     fn an_event_is_read_back_as_it_was_taken_and_a_refusal_names_a_member(document in documents()) {

@@ -105,3 +105,14 @@ fn the_id_of_the_path_is_the_id_of_the_chain() {
     assert!(RuleChain::parse(Some("a/b"), json!({})).unwrap_err().iter().any(|f| f.path == "$.id"));
     assert!(RuleChain::parse(Some(&"x".repeat(65)), json!({})).is_err());
 }
+
+#[test]
+fn a_refusal_is_short_however_long_what_is_refused() {
+    let unknown = |count: usize| (0..count).map(|n| (format!("x{n}"), json!(0)));
+    let many = Value::Object(unknown(9_000).collect());
+    assert_eq!(faults(many).len(), 23);
+    let nodes = vec![Value::Object(unknown(9).collect()); 64];
+    assert_eq!(faults(of(nodes.into())).len(), 50);
+    let nowhere = faults(of(json!([filter("a", &"x".repeat(9_000), &"x".repeat(9_000))])));
+    assert!(nowhere.iter().all(|fault| fault.message.len() < 100), "{nowhere:?}");
+}
