@@ -1,4 +1,4 @@
-.PHONY: help dev test lint soak bench docs pictures clean
+.PHONY: help dev test lint soak bench fuzz docs pictures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
@@ -31,6 +31,11 @@ soak:  ## faults drawn from a seed, on a fleet under load: make soak SEED=1 MINU
 bench:  ## measure
 	cargo bench
 
+fuzz: MINUTES ?= 10
+fuzz:  ## feed every parser strange bytes, each for MINUTES=10; what breaks one stays in fuzz/artifacts
+	@tools/bootstrap fuzz
+	@tools/fuzz run $(MINUTES)
+
 docs:  ## write the files that are rendered from the code
 	TRUNKLINE_WRITE=1 cargo test
 
@@ -41,4 +46,4 @@ pictures:  ## the dashboards as PNG in target/pictures, from a fleet that lives 
 
 clean:  ## remove everything that was built or fetched
 	cargo clean
-	rm -rf .tools
+	rm -rf .tools fuzz/target
