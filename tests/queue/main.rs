@@ -13,6 +13,7 @@ mod house;
 mod index;
 mod later;
 mod limits;
+mod model;
 mod operate;
 mod process;
 mod retention;
