@@ -107,7 +107,7 @@ impl Reference {
         let name = String::from_utf8(job.body.clone()).unwrap();
         let known = self.known(&name);
         let free = matches!(known.place, Place::Waiting | Place::Lost) && !known.worn;
-        assert!(free, "{name} was given out, and is {known:?}");
+        assert!(free, "{name}, {known:?}, was given to worker {worker}: {job:?}");
         known.deliveries += 1;
         let told = (job.attempt, job.deliveries);
         assert_eq!(told, (known.attempt, known.deliveries), "attempt and deliveries of {name}");
