@@ -14,6 +14,7 @@ mod garbage;
 mod limits;
 mod redis;
 mod talk;
+mod two_writers;
 
 use support::house::House;
 use support::metrics::Page;
