@@ -87,7 +87,7 @@ fn two_writers_cut_lose_and_overtake_nothing() {
         if frame == format!("event: word\ndata: {word}") {
             word += 1;
         } else {
-            let told = format!("\"data\":{next},");
+            let told = format!("\"data\":{next}}}");
             assert!(frame.contains(&told), "seed {seed}: {told} is not in {frame}");
             next += 1;
         }
