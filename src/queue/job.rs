@@ -190,28 +190,35 @@ struct Head {
 }
 
 impl Head {
-    /// Reads the one value that has all of it, in this order, between single spaces. It is as
-    /// strict as `head_of` of the scripts: what only one of the two could read would be put back
-    /// at the same attempt for ever.
+    /// Reads the one value that has all of it, in this order, between single spaces. It takes for
+    /// one what `head_of` of the scripts does: what only one of the two could read would be put
+    /// back at the same attempt for ever. A part that means nothing here is missing then.
     fn read(value: &[u8]) -> Option<Self> {
         let words: Vec<_> = value.split(|byte| *byte == b' ').collect();
         let [id, kind, at, attempt, deliveries] = words[..] else { return None };
-        let digits = |word: &[u8]| word.iter().all(u8::is_ascii_digit);
-        [at, attempt, deliveries].into_iter().all(digits).then_some(())?;
-        Some(Self {
-            id: Some(job_id(id)?),
-            job_type: Some(job_type(kind)?),
-            enqueued_ms: Some(word(at)?),
-            attempt: Some(word(attempt)?),
-            deliveries: Some(word(deliveries)?),
+        let digits = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_digit);
+        let sound =
+            is_word(id) && is_word(kind) && [at, attempt, deliveries].into_iter().all(digits);
+        sound.then(|| Self {
+            id: word(id),
+            job_type: job_type(kind),
+            enqueued_ms: word(at),
+            attempt: word(attempt),
+            // A number too large is large.
+            deliveries: Some(word(deliveries).unwrap_or(u32::MAX)),
         })
     }
 }
 
 /// An id is one word: the scripts write it between spaces.
 fn job_id(bytes: &[u8]) -> Option<String> {
+    is_word(bytes).then(|| word(bytes))?
+}
+
+/// Whether Lua's `%S+` matches all of it.
+fn is_word(bytes: &[u8]) -> bool {
     let inside = |byte: &u8| !byte.is_ascii_whitespace() && *byte != 0x0b;
-    (!bytes.is_empty() && bytes.iter().all(inside)).then(|| word(bytes))?
+    !bytes.is_empty() && bytes.iter().all(inside)
 }
 
 /// The job type of this name.

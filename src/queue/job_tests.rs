@@ -79,6 +79,16 @@ fn the_first_head_counts_and_nothing_beside_it() {
 }
 
 #[test]
+fn a_head_of_no_type_of_ours_hides_those_after_it() {
+    // The scripts put the first back, and would leave the second as it is.
+    for head in ["7 nonsense 1000 1 0", "7 event 99999999999999999999 1 0"] {
+        let fields = ["job", head, "job", "8 event 1 1 1", "body", "{}"].map(bulk).to_vec();
+        let entry = Entry::first(Value::Array(vec![bulk("5-1"), Value::Array(fields)])).unwrap();
+        assert_eq!(entry.into_job(), None, "{head}");
+    }
+}
+
+#[test]
 fn an_entry_somebody_else_put_there_is_no_job() {
     let nonsense = "id 7 type nonsense at 1 attempt 1 deliveries 0 body {}";
     let endless = nonsense.replace("nonsense", "event") + &" a b".repeat(MAX_FIELDS / 2);
