@@ -19,6 +19,8 @@ mod position;
 #[cfg(feature = "bridge")]
 mod problem;
 mod redis_endpoint;
+#[cfg(feature = "bridge")]
+mod schedule;
 mod secret;
 #[cfg(feature = "bridge")]
 mod time;
@@ -41,6 +43,8 @@ pub use position::{NotAPosition, Position};
 #[cfg(feature = "bridge")]
 pub use problem::{Problem, ProblemKind};
 pub use redis_endpoint::{ClientCertificate, DEFAULT_PORT, RedisEndpoint, Target, TlsOptions};
+#[cfg(feature = "bridge")]
+pub use schedule::{MAX_MISSED, Schedule, Turn, tick_time};
 pub use secret::Secret;
 #[cfg(feature = "bridge")]
 pub use time::{rfc3339, rfc3339_now, unix_ms};

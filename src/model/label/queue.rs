@@ -24,6 +24,14 @@ labels! {
         Scheduled = "scheduled",
     };
 
+    /// What becomes of a schedule's ticks that nobody was there for.
+    MissedPolicy as "policy" {
+        /// None of them fires.
+        Skip = "skip",
+        /// One fires for all of them.
+        Once = "once",
+    };
+
     /// How one attempt at a job ended.
     JobOutcome as "outcome" {
         /// Settled.
