@@ -173,6 +173,7 @@ fn consuming(concurrency: usize) -> ConsumerOptions {
         lease: Duration::from_secs(30),
         retention: Retention { max: 100_000, age: Duration::from_secs(30 * 86_400) },
         safety_poll: Duration::from_secs(5),
+        thresholds: Thresholds { warning: 1_000_000, critical: 2_000_000, recovery: 500_000 },
     }
 }
 

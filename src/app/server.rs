@@ -17,6 +17,7 @@ use crate::conn::{Budget, Messages, Owner, Subscriber};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
+use crate::flow::schedules::Schedules;
 use crate::flow::{announce, fanout, refusals, sample};
 use crate::history::History;
 use crate::http::access::Access;
@@ -25,7 +26,7 @@ use crate::http::serve::{Door, Listener};
 use crate::hub::{Bounds, Limits};
 use crate::index::{self, ChainStore};
 use crate::model::{Component, Fault, Label, Role};
-use crate::queue::{Inspector, Keys, Producer, QueueOptions, Thresholds};
+use crate::queue::{Inspector, Keys, Producer, QueueOptions, ScheduleStore, Thresholds};
 
 /// Clients one server takes, where it may open as many files.
 const MAX_CONNECTIONS: usize = 65_536;
@@ -106,6 +107,10 @@ impl Daemon for Server {
                 owner.shared(),
                 index::Keys::new(common.namespace.as_str()),
             )),
+            schedules: Schedules::new(
+                ScheduleStore::new(owner.shared(), keys.clone()),
+                max_payload,
+            ),
             listen,
             max_payload,
             bodies: Bodies::with_room(MAX_BODIES),

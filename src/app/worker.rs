@@ -75,6 +75,7 @@ impl Daemon for Worker {
             lease: config.job_lease,
             retention: Retention { max: config.dead_letters_max, age: config.dead_letters_age },
             safety_poll: SAFETY_POLL,
+            thresholds,
         };
         let chains = ChainCache::new(owner.shared(), chain_keys);
         let history = links::history(common, &owner, prefix);

@@ -14,3 +14,4 @@ pub mod refusals;
 mod resume;
 pub mod rules;
 pub mod sample;
+pub mod schedules;

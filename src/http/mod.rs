@@ -18,6 +18,7 @@ mod intake;
 mod page;
 mod plug;
 mod route;
+mod schedules;
 mod subscribe;
 
 #[cfg(test)]

@@ -18,11 +18,12 @@ pub use super::intake::Bodies;
 use super::problem::method_not_allowed;
 use super::route::{Route, route};
 use super::serve::{Answer, Connection, catch_panic};
-use super::{chains, events, page, sse, ws};
+use super::{chains, events, page, schedules, sse, ws};
 use crate::flow::chains::Chains;
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
+use crate::flow::schedules::Schedules;
 use crate::model::{Endpoint, Problem, ProblemKind};
 use crate::telemetry::events::http::RequestFinished;
 use crate::telemetry::trace::{self, TraceContext, server_span};
@@ -37,6 +38,8 @@ pub struct Public {
     pub notify: Notify,
     /// Where rule chains are kept.
     pub chains: Arc<dyn Chains>,
+    /// Where schedules are kept.
+    pub schedules: Schedules,
     /// Where clients listen.
     pub listen: Listen,
     /// The longest event or notification, in bytes.
@@ -135,6 +138,13 @@ impl Public {
             Endpoint::GetChain => chains::get(chains, id).await,
             Endpoint::PutChain => chains::put(chains, id, parts, body, &self.bodies).await,
             Endpoint::DeleteChain => chains::delete(chains, id).await,
+            Endpoint::ListSchedules => schedules::list(&self.schedules).await,
+            Endpoint::GetSchedule => schedules::get(&self.schedules, id).await,
+            Endpoint::PutSchedule => {
+                let (kept, most) = (&self.schedules, self.max_payload);
+                schedules::put(kept, most, id, parts, body, &self.bodies).await
+            }
+            Endpoint::DeleteSchedule => schedules::delete(&self.schedules, id).await,
             Endpoint::Unmatched => Err(not_found()),
         }
     }

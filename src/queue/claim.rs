@@ -31,6 +31,8 @@ pub(super) struct Claimed {
     pub(super) now_ms: u64,
     /// Milliseconds until the next delayed job is due; negative when there is none.
     pub(super) next_due: i64,
+    /// The same of the next tick of a schedule.
+    pub(super) next_tick: i64,
     /// What was taken.
     pub(super) entries: Vec<Entry>,
 }
@@ -80,15 +82,16 @@ impl Claims {
     /// Takes up to `count` new entries; parks when there are fewer.
     pub(super) async fn claim(&self, count: usize, parking: &Parking) -> Result<Claimed, Error> {
         let keys = &self.keys;
-        let call = Call::new(&CLAIM, [keys.stream(), keys.delayed(), keys.idle()])
+        let call = Call::new(&CLAIM, [keys.stream(), keys.delayed(), keys.idle(), keys.ticks()])
             .arg(GROUP)
             .arg(&self.consumer)
             .arg(count)
             .arg(&parking.member)
             .arg(parking.lasts.as_millis() as u64)
             .arg(PROMOTIONS);
-        let (now_ms, next_due, entries): (u64, i64, Vec<Value>) = call.send(&self.shared).await?;
-        Ok(Claimed { now_ms, next_due, entries: read(entries, Entry::first)? })
+        let (now_ms, next_due, next_tick, entries): (u64, i64, i64, Vec<Value>) =
+            call.send(&self.shared).await?;
+        Ok(Claimed { now_ms, next_due, next_tick, entries: read(entries, Entry::first)? })
     }
 
     /// Takes up to `count` new entries and does nothing else: for a worker that has just found

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::claim::Claims;
 use super::keys::Keys;
 use super::lease::Leases;
+use super::producer::Thresholds;
 use super::retry::{Limits, Retention};
 use super::settle::Settler;
 use super::take::{Stopped, Taker};
@@ -33,6 +34,8 @@ pub struct ConsumerOptions {
     pub retention: Retention,
     /// How often a parked worker looks although nobody called, give or take a tenth.
     pub safety_poll: Duration,
+    /// When the queue takes no job of a schedule, as it takes none of anybody's.
+    pub thresholds: Thresholds,
 }
 
 /// What became of the jobs that a worker had when it was told to stop.

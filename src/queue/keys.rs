@@ -43,6 +43,16 @@ impl Keys {
         self.of("full")
     }
 
+    /// Hash: schedules' JSON by id.
+    pub fn schedules(&self) -> String {
+        self.of("schedules")
+    }
+
+    /// Sorted set: ids of schedules by the Unix millisecond of their next tick.
+    pub fn ticks(&self) -> String {
+        self.of("ticks")
+    }
+
     /// What the dedup keys begin with; a hash of source and id follows.
     pub fn dedup(&self) -> String {
         self.of("dedup:")
@@ -69,7 +79,8 @@ mod tests {
     fn all_keys_of_a_queue_share_one_hash_tag() {
         let keys = Keys::new("trunkline", "rule-engine-events");
         let all = [keys.stream(), keys.delayed(), keys.dead(), keys.idle(), keys.full()];
-        for key in all.into_iter().chain([keys.dedup(), keys.wake("9f2c")]) {
+        let others = [keys.dedup(), keys.wake("9f2c"), keys.schedules(), keys.ticks()];
+        for key in all.into_iter().chain(others) {
             assert!(key.starts_with("trunkline:{q:rule-engine-events}:"), "{key}");
         }
     }

@@ -22,10 +22,12 @@ mod letters;
 mod pace;
 mod producer;
 mod retry;
+mod schedules;
 mod script;
 mod settle;
 mod survey;
 mod take;
+mod tick;
 mod work;
 
 pub use consumer::{Consumer, ConsumerOptions, Drained};
@@ -35,6 +37,7 @@ pub use keys::{GROUP, Keys};
 pub(crate) use letters::{Deed, Fate, Letter, Letters, Sweep};
 pub use producer::{EnqueueError, Enqueued, MAX_BATCH, Producer, QueueOptions, Thresholds};
 pub use retry::{Limits, MAX_DELIVERIES, Retention, Verdict};
+pub use schedules::{MAX_SCHEDULES, ScheduleStore, Scheduled, TooManySchedules};
 pub(crate) use survey::{Held, QueueSurvey};
 pub use work::Handler;
 

@@ -57,6 +57,10 @@ pub(super) struct Pace {
     paused_until: Option<Instant>,
     /// When the next delayed job is due.
     pub(super) due: Option<Instant>,
+    /// When the next tick of a schedule is due.
+    pub(super) tick: Option<Instant>,
+    /// When that has to be asked for anew.
+    peek_at: Instant,
 }
 
 impl Pace {
@@ -71,6 +75,8 @@ impl Pace {
             reclaim_at: now + (lease / 2).mul_f64(luck),
             paused_until: None,
             due: None,
+            tick: None,
+            peek_at: now,
         }
     }
 
@@ -80,14 +86,12 @@ impl Pace {
         if found > 0 {
             self.poll.reset();
         }
-        self.look_at = now
-            + match mode {
-                WakeupMode::Polling => self.poll.next(),
-                // A fifth of jitter keeps a fleet that started together apart.
-                WakeupMode::Tracking | WakeupMode::Subscribe => {
-                    self.safety.mul_f64(0.9 + 0.2 * luck)
-                }
-            };
+        // A fifth of jitter keeps a fleet that started together apart.
+        self.peek_at = now + self.safety.mul_f64(0.9 + 0.2 * luck);
+        self.look_at = match mode {
+            WakeupMode::Polling => now + self.poll.next(),
+            WakeupMode::Tracking | WakeupMode::Subscribe => self.peek_at,
+        };
     }
 
     /// Abandoned jobs were looked for.
@@ -122,17 +126,28 @@ impl Pace {
         self.due.is_some_and(|due| now >= due)
     }
 
+    /// Whether a tick of a schedule is due.
+    pub(super) fn tick_is_due(&self, now: Instant) -> bool {
+        self.tick.is_some_and(|tick| now >= tick)
+    }
+
+    /// Whether a worker without room is to ask for what is due all the same: a schedule that is
+    /// new is told to parked workers, and where all are busy there is none.
+    pub(super) fn peek_is_due(&self, now: Instant) -> bool {
+        now >= self.peek_at
+    }
+
     /// Whether it is time to look for abandoned jobs.
     pub(super) fn reclaim_is_due(&self, now: Instant) -> bool {
         now >= self.reclaim_at
     }
 
-    /// When there will be a reason to ask Redis. Without room for jobs the only one is a
-    /// delayed job that is due: others may take it.
-    pub(super) fn next(&self, room: bool) -> Option<Instant> {
-        let look = room.then(|| self.look_at.min(self.reclaim_at));
-        let next = look.into_iter().chain(self.due).min()?;
-        Some(self.paused_until.map_or(next, |until| next.max(until)))
+    /// When there will be a reason to ask Redis. Without room for jobs the only ones are a
+    /// delayed job that is due, since others may take it, and schedules.
+    pub(super) fn next(&self, room: bool) -> Instant {
+        let look = if room { self.look_at.min(self.reclaim_at) } else { self.peek_at };
+        let next = [self.due, self.tick].into_iter().flatten().fold(look, Instant::min);
+        self.paused_until.map_or(next, |until| next.max(until))
     }
 
     /// How long this worker counts as parked unless it parks again: a dead one is not woken
@@ -158,15 +173,15 @@ mod tests {
         let now = Instant::now();
         let mut woken = pace(now);
         woken.looked(WakeupMode::Tracking, 0, now, 0.5);
-        assert_eq!(woken.next(true), Some(now + SAFETY));
+        assert_eq!(woken.next(true), now + SAFETY);
 
         let mut polling = pace(now);
         for _ in 0..9 {
             polling.looked(WakeupMode::Polling, 0, now, 0.5);
         }
-        assert_eq!(polling.next(true), Some(now + Duration::from_millis(250)));
+        assert_eq!(polling.next(true), now + Duration::from_millis(250));
         polling.looked(WakeupMode::Polling, 1, now, 0.5);
-        assert_eq!(polling.next(true), Some(now + Duration::from_millis(1)));
+        assert_eq!(polling.next(true), now + Duration::from_millis(1));
     }
 
     #[test]
@@ -175,7 +190,7 @@ mod tests {
         let mut pace = pace(now);
         for millis in [50, 100, 200, 400, 800, 1000, 1000] {
             pace.failed(now);
-            assert_eq!(pace.next(true), Some(now + Duration::from_millis(millis)));
+            assert_eq!(pace.next(true), now + Duration::from_millis(millis));
         }
         assert!(!pace.may_ask(now));
         pace.called();
@@ -189,8 +204,21 @@ mod tests {
         pace.looked(WakeupMode::Tracking, 0, now, 0.5);
         pace.due = Some(now + Duration::from_millis(500));
         let due = now + Duration::from_millis(500);
-        assert_eq!((pace.next(true), pace.next(false)), (Some(due), Some(due)));
+        assert_eq!((pace.next(true), pace.next(false)), (due, due));
         assert!(pace.job_is_due(due));
+    }
+
+    #[test]
+    fn a_tick_shortens_the_wait_and_the_next_one_is_asked_for_even_without_room() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+        assert!(pace.peek_is_due(now));
+        pace.looked(WakeupMode::Polling, 0, now, 0.5);
+        assert_eq!((pace.next(false), pace.peek_is_due(now)), (now + SAFETY, false));
+        let tick = now + Duration::from_micros(500);
+        pace.tick = Some(tick);
+        assert_eq!((pace.next(true), pace.next(false)), (tick, tick));
+        assert!(pace.tick_is_due(tick) && !pace.tick_is_due(now));
     }
 
     #[test]
@@ -199,7 +227,7 @@ mod tests {
         let mut pace = pace(now);
         pace.looked(WakeupMode::Tracking, 0, now, 0.5);
         pace.reclaim_at = now;
-        assert_eq!((pace.next(true), pace.next(false)), (Some(now), None));
+        assert_eq!((pace.next(true), pace.next(false)), (now, now + SAFETY));
         pace.reclaimed(now, 0.5);
         assert_eq!(pace.reclaim_at - now, LEASE / 2);
     }

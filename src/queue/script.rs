@@ -28,9 +28,9 @@ macro_rules! scripts {
 
 scripts! {
     /// Puts jobs into the queue.
-    ENQUEUE = "enqueue-5" + ["clock", "wake"];
+    ENQUEUE = "enqueue-5" + ["clock", "wake", "room"];
     /// Takes jobs, or parks.
-    CLAIM = "claim-3" + ["clock", "wake", "due"];
+    CLAIM = "claim-4" + ["clock", "wake", "due"];
     /// Finds jobs whose claim was never answered.
     RECOVER = "recover-1" + ["clock"];
     /// Takes over jobs whose lease ran out.
@@ -51,6 +51,14 @@ scripts! {
     LEAVE = "leave-2" + ["clock", "wake"];
     /// Counts.
     INSPECT = "inspect-4" + ["clock", "entry"];
+    /// Stores a schedule.
+    SCHEDULE = "schedule-3" + ["clock", "wake"];
+    /// Removes a schedule.
+    UNSCHEDULE = "unschedule-2" + [];
+    /// Finds schedules whose tick is due.
+    DUE = "due-2" + ["clock", "due"];
+    /// Moves schedules on, with the jobs of their ticks.
+    FIRE = "fire-7" + ["clock", "wake", "room", "due"];
 }
 
 /// One call of a script.

@@ -16,6 +16,7 @@ use super::lease::{Lease, Leases};
 use super::pace::Pace;
 use super::retry::Action;
 use super::settle::{Settlement, due_in};
+use super::tick::Ticks;
 use super::work::{Attempt, Ended, Handler, pass_on};
 use crate::conn::{Error, Sent, Signal};
 use crate::model::{DeadReason, JobType};
@@ -134,12 +135,15 @@ impl<H: Handler> Taker<H> {
         if !self.pace.may_ask(now) {
             return Ok(false);
         }
-        if free > 0 && self.unseen {
+        if self.pace.tick_is_due(now) {
+            self.pace.tick = self.ticks().pass().await;
+        } else if free > 0 && self.unseen {
             self.recover(free).await?;
         } else if free > 0 && self.pace.reclaim_is_due(now) {
             self.reclaim(free).await?;
         } else if (free > 0 && (self.hungry || self.pace.look_is_due(now)))
             || self.pace.job_is_due(now)
+            || (free == 0 && self.pace.peek_is_due(now))
         {
             match self.flowing.take().filter(|(_, since)| now < *since + FLOWING) {
                 Some(since) if !self.pace.job_is_due(now) => self.read(free, since, stop).await?,
@@ -163,7 +167,7 @@ impl<H: Handler> Taker<H> {
                 self.hungry = true;
             }
             Ok(()) = self.due.changed() => self.pace.due = *self.due.borrow_and_update(),
-            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            () = sleep_until(next) => {}
         }
     }
 
@@ -175,6 +179,7 @@ impl<H: Handler> Taker<H> {
         self.flowing = (self.hungry && free > 0).then(|| (claimed.now_ms, Instant::now()));
         self.pace.looked(mode, found, Instant::now(), fastrand::f64());
         self.pace.due = due_in(claimed.next_due);
+        self.pace.tick = Ticks::seen(claimed.next_tick);
         for entry in claimed.entries {
             self.start(entry, claimed.now_ms, stop.is_cancelled());
         }
@@ -279,6 +284,11 @@ impl<H: Handler> Taker<H> {
 
     fn free(&self) -> usize {
         self.options.concurrency.saturating_sub(self.jobs.len()).min(BATCH)
+    }
+
+    fn ticks(&self) -> Ticks<'_> {
+        let Claims { shared, keys, .. } = &self.claims;
+        Ticks { shared, keys, thresholds: self.options.thresholds }
     }
 
     fn parking(&self) -> Parking {

@@ -305,6 +305,13 @@ catalogue! {
     Worker counter JOBS_RECLAIMED = "trunkline_jobs_reclaimed_total" Queue;
     /// Jobs whose lease was lost before they could be settled.
     Worker counter JOB_LEASES_LOST = "trunkline_job_leases_lost_total" Queue;
+    /// Jobs that this worker made because the tick of a schedule was due.
+    Worker counter SCHEDULES_FIRED = "trunkline_schedules_fired_total" Queue;
+    /// Ticks of schedules that were missed because nobody was there in time, by what became of
+    /// them. At most 2,000 are counted for one schedule at one time.
+    Worker counter SCHEDULES_MISSED = "trunkline_schedules_missed_total" (Queue, MissedPolicy);
+    /// Schedules that this worker could not read, and that have no tick any more.
+    Worker counter SCHEDULES_UNREADABLE = "trunkline_schedules_unreadable_total" Queue;
     /// 1 for the way this worker learns of new jobs, 0 for the others.
     Worker gauge WAKEUP_MODE = "trunkline_wakeup_mode" WakeupMode;
     /// Rule chains loaded and enabled.

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use trunkline::conn::Error;
 use trunkline::index::{self, ChainCache, ChainStore};
-use trunkline::model::{ChannelName, CommandFailure, Component, Subscription};
-use trunkline::queue::{NewJob, Thresholds, Verdict};
+use trunkline::model::{ChannelName, CommandFailure, Component, Schedule, Subscription};
+use trunkline::queue::{NewJob, ScheduleStore, Thresholds, Verdict};
 
 use crate::house::{Diary, House, NAMESPACE, WorkerPlan, event};
 use crate::support::DEADLINE;
@@ -77,6 +78,19 @@ async fn the_documented_users_may_do_all_that_trunkline_does() {
     store.list().await.unwrap();
     let cache = ChainCache::new(worker.owner.shared(), chains);
     assert_eq!(cache.snapshot().await.unwrap().chains.len(), 1);
+
+    let office = ScheduleStore::new(post.owner.shared(), house.keys.clone());
+    let schedule = json!({ "cron": "0 0 1 1 *", "event": { "type": "t" } });
+    let schedule = Schedule::parse("s", schedule).unwrap().document().to_string();
+    let now = office.now_ms().await.unwrap();
+    let before = diary.jobs().len();
+    for id in ["s", "gone"] {
+        office.put(id, schedule.as_bytes(), now + 100).await.unwrap().unwrap();
+    }
+    office.delete("gone").await.unwrap();
+    diary.reaches(before + 1).await;
+    office.get("s").await.unwrap().unwrap();
+    assert_eq!(office.list().await.unwrap().len(), 1);
 
     let subscriber = post.owner.subscriber().unwrap();
     post.owner.connect().await;

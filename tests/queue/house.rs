@@ -243,8 +243,16 @@ impl WorkerPlan<'_> {
     pub async fn start_with(self, handler: impl Handler) -> Worker {
         let (owner, instance) = self.house.link(Component::Worker).await;
         let WorkerPlan { concurrency, limits, lease, retention, safety_poll, .. } = self;
-        let options =
-            ConsumerOptions { instance, concurrency, limits, lease, retention, safety_poll };
+        let thresholds = self.house.thresholds;
+        let options = ConsumerOptions {
+            instance,
+            concurrency,
+            limits,
+            lease,
+            retention,
+            safety_poll,
+            thresholds,
+        };
         let consumer = Consumer::new(owner.shared(), self.house.keys.clone(), options, handler);
         let stop = CancellationToken::new();
         let task = tokio::spawn(consumer.run(stop.clone(), Duration::from_millis(300)));

@@ -17,3 +17,4 @@ mod model;
 mod operate;
 mod process;
 mod retention;
+mod schedules;

@@ -37,6 +37,10 @@ const BOTH: &[&str] = &[
     "ZRANGE {q}delayed 0 0",
     "ZPOPMAX {q}idle",
     "ZREMRANGEBYSCORE {q}idle 0 0",
+    "ZADD {q}ticks 0 a",
+    "ZRANGE {q}ticks 0 0",
+    "ZSCORE {q}ticks a",
+    "ZREM {q}ticks a",
     "HSCAN {chains}all 0",
     "GET {chains}version",
     "HMGET {ns}:{history}:head epoch",
@@ -61,6 +65,11 @@ const SERVER: &[&str] = &[
     "PSUBSCRIBE {ns}:notify:*",
     "PUNSUBSCRIBE",
     "PUBLISH {ns}:probe:a b",
+    "HGET {q}schedules a",
+    "HSET {q}schedules a b",
+    "HDEL {q}schedules a",
+    "HSCAN {q}schedules 0",
+    "ZCARD {q}ticks",
     "HGET {chains}all a",
     "HSET {chains}all a b",
     "HDEL {chains}all a",
@@ -79,6 +88,8 @@ const WORKER: &[&str] = &[
     "XINFO CONSUMERS {q}stream workers",
     "ZREM {q}delayed a",
     "ZRANGEBYSCORE {q}delayed 0 0",
+    "HMGET {q}schedules a",
+    "ZRANGEBYSCORE {q}ticks 0 0",
 ];
 
 /// A worker that may not track its wake-up key polls.

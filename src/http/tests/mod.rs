@@ -26,10 +26,11 @@ use crate::flow::chains::{Chains, ChainsError, Stored};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::{Listen, Upstream};
 use crate::flow::notify::Notify;
+use crate::flow::schedules::Schedules;
 use crate::history::{History, Retention};
 use crate::hub::{Bounds, Encoded, Hub, Limits, Touched};
 use crate::model::{ChannelName, Component, Fault, Notification, Subscription};
-use crate::queue::{Keys, Producer, QueueOptions, Thresholds};
+use crate::queue::{Keys, Producer, QueueOptions, ScheduleStore, Thresholds};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const BOUNDS: Bounds = Bounds { messages: 256, bytes: 1024 * 1024 };
@@ -120,6 +121,7 @@ impl House {
             ingest: Ingest::new(producer(&owner), 1_000),
             notify: Notify::new(history),
             chains: Arc::new(Shelf),
+            schedules: schedules(&owner),
             listen,
             max_payload: 1_000,
             bodies: Bodies::with_room(room),
@@ -150,6 +152,10 @@ fn producer(owner: &Owner) -> Producer {
     let keys = Keys::new("test", "jobs");
     let thresholds = Thresholds { warning: 2, critical: 3, recovery: 1 };
     Producer::new(owner.shared(), QueueOptions { keys, thresholds, dedup_window: PATIENCE })
+}
+
+fn schedules(owner: &Owner) -> Schedules {
+    Schedules::new(ScheduleStore::new(owner.shared(), Keys::new("test", "jobs")), 1_000)
 }
 
 fn serve(

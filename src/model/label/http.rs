@@ -77,6 +77,14 @@ endpoints! {
     PutChain = "PUT" "/v1/rule-chains/{id}",
     /// Remove a rule chain.
     DeleteChain = "DELETE" "/v1/rule-chains/{id}",
+    /// All schedules.
+    ListSchedules = "GET" "/v1/schedules",
+    /// One schedule.
+    GetSchedule = "GET" "/v1/schedules/{id}",
+    /// Store a schedule.
+    PutSchedule = "PUT" "/v1/schedules/{id}",
+    /// Remove a schedule.
+    DeleteSchedule = "DELETE" "/v1/schedules/{id}",
     /// Any other method or path.
     Unmatched = "other" "unmatched",
 }

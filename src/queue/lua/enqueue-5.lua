@@ -19,14 +19,8 @@ end
 -- A full queue still knows what it has: a repeat needs no room.
 if #fresh == 0 then return duplicates end
 
-local depth = redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2])
-if redis.call('EXISTS', KEYS[4]) == 1 then
-  if depth > recovery then return 0 end
-  redis.call('DEL', KEYS[4])
-elseif depth >= critical then
-  redis.call('SET', KEYS[4], now)
-  return 0
-end
+local depth = room(KEYS[1], KEYS[2], KEYS[4], critical, recovery, now)
+if not depth then return 0 end
 
 -- The jobs for later go first: who may not write to the delayed set learns it before anything is
 -- there that would make a repeat look like a duplicate.

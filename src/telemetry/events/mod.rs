@@ -27,6 +27,8 @@ pub mod process;
 pub mod publish;
 #[cfg(feature = "bridge")]
 pub mod queue;
+#[cfg(feature = "bridge")]
+pub mod schedule;
 pub mod subscriber;
 pub mod wakeup;
 

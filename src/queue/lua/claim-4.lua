@@ -2,10 +2,10 @@
 -- are fewer than asked for, parks the worker. One script, so that no job can arrive between
 -- the last look and the parking. What it read stays pending for the consumer: when the answer
 -- is lost, recover finds it.
--- KEYS: stream, delayed, idle
+-- KEYS: stream, delayed, idle, ticks
 -- ARGV: group, consumer, count, member of the idle set or '' not to park, how long it stays
 --       there in ms, how many due jobs to move at most
--- Answers: now, ms until the next job is due or -1, entries.
+-- Answers: now, ms until the next job is due or -1, the same of the next tick of a schedule, entries.
 local stream, delayed, idle = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, count, member = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local now = now_ms()
@@ -55,4 +55,4 @@ if member ~= '' then
   end
 end
 if moved > #entries then wake(idle, moved - #entries, now) end
-return { now, stalled and 1000 or next_due(delayed, now), entries }
+return { now, stalled and 1000 or next_due(delayed, now), next_due(KEYS[4], now), entries }
