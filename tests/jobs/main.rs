@@ -9,4 +9,5 @@ mod support;
 
 mod events;
 mod house;
+mod schedules;
 mod workers;

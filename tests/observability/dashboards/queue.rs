@@ -17,6 +17,7 @@ pub(crate) fn dashboard() -> Dashboard {
             ("Verdict", verdict()),
             ("Backlog", backlog()),
             ("Work", work()),
+            ("Schedules", schedules()),
             ("Workers", workers()),
             ("Rules", rules()),
         ],
@@ -131,6 +132,26 @@ fn work() -> Vec<Panel> {
             .decimals(0)
             .query(by("", JOBS_RECLAIMED.name()), "taken over")
             .query(by("", JOB_LEASES_LOST.name()), "lost"),
+    ]
+}
+
+fn schedules() -> Vec<Panel> {
+    let by = |labels: &str, name: &str| sum(labels, &increase(&of(name, "")));
+    vec![
+        Panel::stacked("Schedules fired", "Jobs made because the tick of a schedule was due. Good: as many as the schedules ask for.")
+            .sized(12, 9)
+            .at_least(1.0)
+            .decimals(0)
+            .empty("No schedule fired.")
+            .query(busy(&by("queue", SCHEDULES_FIRED.name())), "{{queue}}"),
+        Panel::stacked("Ticks missed", "Ticks that no worker was there for within ten seconds, by policy: skip loses them, once makes up for all of them by one job. Unreadable schedules fire no more until they are stored anew. Good: none outside an outage.")
+            .sized(12, 9)
+            .at_least(1.0)
+            .decimals(0)
+            .empty("No tick was missed.")
+            .colours(&[("skip", RED), ("once", ORANGE), ("unreadable", YELLOW)])
+            .query(busy(&by("policy", SCHEDULES_MISSED.name())), "{{policy}}")
+            .query(busy(&by("", SCHEDULES_UNREADABLE.name())), "unreadable"),
     ]
 }
 
