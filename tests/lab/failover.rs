@@ -50,7 +50,7 @@ async fn hand_over(lab: &Lab, from: &Redis, to: &Redis) {
     follows(from, to).await;
     block_in_place(|| {
         to.cli(&["REPLICAOF", "NO", "ONE"]);
-        lab.proxy.aim(to.port());
+        lab.gate.aim(to.port());
         from.cli(&["REPLICAOF", "127.0.0.1", &to.port().to_string()]);
         from.cli(&["CLIENT", "UNPAUSE"]);
     });

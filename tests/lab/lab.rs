@@ -1,4 +1,4 @@
-//! The laboratory: Redis, a proxy before it, a fleet, callers, clients, and rounds of faults.
+//! The laboratory: Redis, proxies before it, a fleet, callers, clients, and rounds of faults.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,6 +17,7 @@ use crate::fleet::{Fleet, Place, SERVERS, WORKERS};
 use crate::handed::Handed;
 use crate::load::{Hush, Load, Rate};
 use crate::plan::Plan;
+use crate::redis_faults;
 use crate::support::chain;
 use crate::support::eventually::within;
 use crate::support::laws::broken_laws;
@@ -48,7 +49,10 @@ pub struct Lab {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) load: Load,
     pub(crate) witness: Witness,
-    pub(crate) proxy: Proxy,
+    /// What the fleet dials. It is for faults.
+    pub(crate) network: Proxy,
+    /// Behind it, before Redis: who may speak to which one.
+    pub(crate) gate: Proxy,
     pub(crate) redis: Redis,
     clients: Vec<Client>,
     hush: Mutex<Option<Hush>>,
@@ -100,9 +104,10 @@ impl Lab {
         // of Redis, if not of the machine.
         let redis = Redis::plan().argument("appendonly", "yes").argument("appendfsync", "no");
         let redis = failover::quick(redis).start();
-        let proxy = Proxy::to(redis.port());
+        let gate = Proxy::to(redis.port());
+        let network = Proxy::to(gate.port());
         let witness = Witness::start(redis.socket()).await;
-        let fleet = Arc::new(Fleet::start(&proxy.url()).await);
+        let fleet = Arc::new(Fleet::start(&network.url()).await);
         let (load, hush) = Load::start(&fleet, rate).await;
         let listen = |(number, &(transport, channels)): (usize, &(Transport, _))| {
             Client::start(&fleet, number, transport, channels)
@@ -112,7 +117,8 @@ impl Lab {
             fleet,
             load,
             witness,
-            proxy,
+            network,
+            gate,
             redis,
             clients,
             hush: Mutex::new(Some(hush)),
@@ -129,7 +135,11 @@ impl Lab {
     pub async fn round(&self, plan: &Plan) -> Tally {
         self.clients_listen().await;
         self.hush.lock().unwrap().take();
-        tokio::join!(faults::line(self, &plan.line), faults::fleet(self, &plan.fleet));
+        tokio::join!(
+            faults::happen(self, &plan.redis, redis_faults::befall),
+            faults::happen(self, &plan.network, faults::network),
+            faults::happen(self, &plan.fleet, faults::fleet),
+        );
         let ended = Instant::now();
         self.fleet.recovers(PATIENCE).await;
         self.clients_listen().await;
@@ -301,7 +311,7 @@ impl Lab {
             buried: books.fates.keys().filter(is_buried).count(),
             published: published.values().map(|times| u64::from(times.least)).sum(),
             heard: 0,
-            faults: plan.line.len() + plan.fleet.len(),
+            faults: plan.len(),
         };
         for client in &self.clients {
             let ear = client.take();

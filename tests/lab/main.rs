@@ -18,6 +18,7 @@ mod handed;
 mod lab;
 mod load;
 mod plan;
+mod redis_faults;
 #[path = "../support/mod.rs"]
 mod support;
 mod usage;

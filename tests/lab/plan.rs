@@ -8,12 +8,12 @@ use fastrand::Rng;
 use crate::fleet::{LEASE, Place};
 use crate::support::proxy::Direction;
 
-/// What befalls Redis or the way to it.
+/// What befalls Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LineFault {
-    /// Redis is killed, and started again with the data it had.
+pub enum RedisFault {
+    /// It is killed, and started again with the data it had.
     Crash,
-    /// Redis stands still (SIGSTOP), and goes on.
+    /// It stands still (SIGSTOP), and goes on.
     Freeze,
     /// CLIENT KILL of the fleet's connections whose name contains this.
     Kill(&'static str),
@@ -21,6 +21,24 @@ pub enum LineFault {
     KillOne(usize),
     /// CLIENT PAUSE of what it names.
     Pause(&'static str),
+    /// All connections are killed, and only so many are let in again.
+    MaxClients(usize),
+    /// There is no memory for anything that is written.
+    NoMemory,
+    /// There is a small buffer for each subscriber, and somebody publishes more at once.
+    SmallBuffers,
+    /// SCRIPT FLUSH.
+    NoScripts,
+    /// FLUSHALL of an idle Redis; the chain is stored again.
+    Flush,
+    /// Another Redis takes over with the same data, and gives back. Whoever does not notice
+    /// speaks to one that must not be written to.
+    Failover,
+}
+
+/// What befalls the way between the fleet and Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetworkFault {
     /// Nothing passes in these directions, and nobody is told.
     Silence(&'static [Direction]),
     /// Every piece is held back for so many milliseconds.
@@ -33,19 +51,6 @@ pub enum LineFault {
     HalfClose(Direction),
     /// All connections are reset and none is let in.
     Refuse,
-    /// All connections are killed, and only so many are let in again.
-    MaxClients(usize),
-    /// Redis has no memory for anything that is written.
-    NoMemory,
-    /// Redis has a small buffer for each subscriber, and somebody publishes more at once.
-    SmallBuffers,
-    /// SCRIPT FLUSH.
-    NoScripts,
-    /// FLUSHALL of an idle Redis; the chain is stored again.
-    Flush,
-    /// Another Redis takes over with the same data, and gives back. Whoever does not notice
-    /// speaks to one that must not be written to.
-    Failover,
 }
 
 /// What befalls a process of the fleet.
@@ -70,26 +75,34 @@ pub struct Step<F> {
     pub lasts: Duration,
 }
 
-/// What happens in one round: two sequences, side by side.
+/// What happens in one round: three sequences, side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// To Redis and the way to it.
-    pub line: Vec<Step<LineFault>>,
+    /// To Redis.
+    pub redis: Vec<Step<RedisFault>>,
+    /// To the way between the fleet and Redis.
+    pub network: Vec<Step<NetworkFault>>,
     /// To the processes.
     pub fleet: Vec<Step<FleetFault>>,
 }
 
 impl Plan {
+    /// How many faults there are.
+    pub fn len(&self) -> usize {
+        self.redis.len() + self.network.len() + self.fleet.len()
+    }
+
     /// No fault at all.
     pub fn quiet() -> Plan {
-        Plan { line: Vec::new(), fleet: Vec::new() }
+        Plan { redis: Vec::new(), network: Vec::new(), fleet: Vec::new() }
     }
 
     /// The one that belongs to this seed; its faults begin within so many seconds.
     pub fn draw(seed: u64, seconds: u64) -> Plan {
         let mut rng = Rng::with_seed(seed);
         let within = Duration::from_secs(seconds);
-        let line = steps(&mut rng, within, line_faults);
+        let redis = steps(&mut rng, within, redis_faults);
+        let network = steps(&mut rng, within, network_faults);
         let mut fleet = steps(&mut rng, within, fleet_faults);
         // Rarely: it makes every process new.
         if seed % 5 == 2 {
@@ -97,14 +110,16 @@ impl Plan {
             let roll = Step { after, fault: FleetFault::Roll, lasts };
             fleet.insert(rng.usize(..=fleet.len()), roll);
         }
-        Plan { line, fleet }
+        Plan { redis, network, fleet }
     }
 }
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  to Redis and the way to it:")?;
-        self.line.iter().try_for_each(|step| writeln!(f, "    {step}"))?;
+        writeln!(f, "  to Redis:")?;
+        self.redis.iter().try_for_each(|step| writeln!(f, "    {step}"))?;
+        writeln!(f, "  to the way there:")?;
+        self.network.iter().try_for_each(|step| writeln!(f, "    {step}"))?;
         writeln!(f, "  to the processes:")?;
         self.fleet.iter().try_for_each(|step| writeln!(f, "    {step}"))
     }
@@ -120,7 +135,7 @@ impl<F: fmt::Debug> fmt::Display for Step<F> {
 fn steps<F>(rng: &mut Rng, within: Duration, kinds: fn(&mut Rng) -> Vec<F>) -> Vec<Step<F>> {
     let (mut steps, mut at, mut deck) = (Vec::new(), Duration::ZERO, Vec::new());
     loop {
-        let after = Duration::from_millis(rng.u64(100..1500));
+        let after = Duration::from_millis(rng.u64(100..3000));
         if at + after >= within {
             return steps;
         }
@@ -137,34 +152,38 @@ fn steps<F>(rng: &mut Rng, within: Duration, kinds: fn(&mut Rng) -> Vec<F>) -> V
     }
 }
 
-fn line_faults(rng: &mut Rng) -> Vec<LineFault> {
-    const BOTH: &[Direction] = &[Direction::ToServer, Direction::ToClient];
-    let lot = rng.usize(..100);
-    let mut one = |of: &[Direction]| *rng.choice(of).expect("there are some");
+fn redis_faults(rng: &mut Rng) -> Vec<RedisFault> {
     vec![
-        LineFault::Crash,
-        LineFault::Freeze,
-        LineFault::Kill(":"),
-        LineFault::Kill(":shared:"),
-        LineFault::Kill(":subscriber:"),
-        LineFault::KillOne(lot),
-        LineFault::Pause("ALL"),
-        LineFault::Pause("WRITE"),
-        LineFault::Silence(BOTH),
-        LineFault::Silence(&BOTH[..1]),
-        LineFault::Silence(&BOTH[1..]),
-        LineFault::Delay(30),
-        LineFault::Delay(200),
-        LineFault::Reset,
-        LineFault::Close,
-        LineFault::HalfClose(one(BOTH)),
-        LineFault::Refuse,
-        LineFault::MaxClients(3),
-        LineFault::NoMemory,
-        LineFault::SmallBuffers,
-        LineFault::NoScripts,
-        LineFault::Flush,
-        LineFault::Failover,
+        RedisFault::Crash,
+        RedisFault::Freeze,
+        RedisFault::Kill(":"),
+        RedisFault::Kill(":shared:"),
+        RedisFault::Kill(":subscriber:"),
+        RedisFault::KillOne(rng.usize(..100)),
+        RedisFault::Pause("ALL"),
+        RedisFault::Pause("WRITE"),
+        RedisFault::MaxClients(3),
+        RedisFault::NoMemory,
+        RedisFault::SmallBuffers,
+        RedisFault::NoScripts,
+        RedisFault::Flush,
+        RedisFault::Failover,
+    ]
+}
+
+fn network_faults(_: &mut Rng) -> Vec<NetworkFault> {
+    const BOTH: &[Direction] = &[Direction::ToServer, Direction::ToClient];
+    vec![
+        NetworkFault::Silence(BOTH),
+        NetworkFault::Silence(&BOTH[..1]),
+        NetworkFault::Silence(&BOTH[1..]),
+        NetworkFault::Delay(30),
+        NetworkFault::Delay(200),
+        NetworkFault::Reset,
+        NetworkFault::Close,
+        NetworkFault::HalfClose(Direction::ToServer),
+        NetworkFault::HalfClose(Direction::ToClient),
+        NetworkFault::Refuse,
     ]
 }
 
@@ -195,10 +214,18 @@ mod tests {
 
     #[test]
     fn a_long_plan_has_every_kind_of_fault() {
-        let plan = Plan::draw(1, 300);
-        for kind in line_faults(&mut Rng::with_seed(0)) {
-            let same = |step: &Step<_>| discriminant(&step.fault) == discriminant(&kind);
-            assert!(plan.line.iter().any(same), "{kind:?}");
+        let plan = Plan::draw(2, 300);
+        let rng = &mut Rng::with_seed(0);
+        has_all(&plan.redis, redis_faults(rng));
+        has_all(&plan.network, network_faults(rng));
+        has_all(&plan.fleet, fleet_faults(rng));
+        assert!(plan.fleet.iter().any(|step| step.fault == FleetFault::Roll));
+    }
+
+    fn has_all<F: fmt::Debug>(steps: &[Step<F>], kinds: Vec<F>) {
+        for kind in kinds {
+            let same = |step: &Step<F>| discriminant(&step.fault) == discriminant(&kind);
+            assert!(steps.iter().any(same), "{kind:?}");
         }
     }
 }
