@@ -113,6 +113,7 @@ fn fan_out(hub: &Hub, channel: &ChannelName, mut luck: fastrand::Rng) {
             data: json!(number),
             accepted_ms: None,
             published_ms: None,
+            position: None,
             origin: Origin::Trunkline,
         };
         hub.dispatch(channel, &mut Encoded::new(&notification), &mut touched);

@@ -34,7 +34,10 @@ fn understood(text: &str) {
     };
     let names = |list: &[Subscription]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let again = match &command {
-        Command::Subscribe(list) => json!({ "subscribe": names(list) }),
+        Command::Subscribe(list, None) => json!({ "subscribe": names(list) }),
+        Command::Subscribe(list, Some(after)) => {
+            json!({ "subscribe": names(list), "after": after.to_string() })
+        }
         Command::Unsubscribe(list) => json!({ "unsubscribe": names(list) }),
         Command::Ping(number) => json!({ "ping": number }),
     };
