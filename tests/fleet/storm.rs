@@ -216,7 +216,7 @@ async fn two_hundred_processes_leave_a_redis_that_accepts_and_fails_more_and_mor
     assert!(seen <= most, "{seen} dials, {most} at the most");
     nobody_gave_up(&dialled);
     // From the fifth on a wait is anything up to 1.6 s, and then up to 2 s. Of those that end
-    // within the 5 s a quarter are within 300 ms, give or take a fiftieth.
+    // within the 5 s about a fifth are within 300 ms, give or take a fiftieth.
     let alike = alike(&fleet, 4, Duration::from_millis(300));
     assert!(alike < 0.5, "{:.0} % of the waits are alike", alike * 100.0);
 
