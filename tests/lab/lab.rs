@@ -11,6 +11,7 @@ use trunkline::queue::Keys;
 use crate::books::{CHAIN, NODE, What};
 use crate::check;
 use crate::clients::{Client, Transport};
+use crate::dials::Dials;
 use crate::failover;
 use crate::faults;
 use crate::fleet::{Fleet, Place, SERVERS, WORKERS};
@@ -25,7 +26,7 @@ use crate::support::metrics::Page;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::resp::Reply;
-use crate::usage::{Usage, dials_too_often};
+use crate::usage::Usage;
 use crate::witness::Witness;
 
 /// Until every process is ready after the last fault, the queue is empty and the laws hold: far
@@ -135,6 +136,7 @@ impl Lab {
     pub async fn round(&self, plan: &Plan) -> Tally {
         self.clients_listen().await;
         self.hush.lock().unwrap().take();
+        let dials = Dials::watch(&self.fleet);
         tokio::join!(
             faults::happen(self, &plan.redis, redis_faults::befall),
             faults::happen(self, &plan.network, faults::network),
@@ -156,6 +158,7 @@ impl Lab {
         *self.hush.lock().unwrap() = Some(hush);
         self.note("nobody posts any more".to_owned());
         let mut wrong = self.comes_to_rest().await;
+        wrong.extend(dials.too_many());
         wrong.extend(Handed::now(self).await.differs_since(&before));
         let tally = self.keep_books(plan, &mut wrong);
         assert!(wrong.is_empty(), "{} promises are broken:\n  {}", wrong.len(), wrong.join("\n  "));
@@ -246,7 +249,6 @@ impl Lab {
                 let broken = broken_laws(&page);
                 if broken.is_empty() {
                     wrong.extend(self.grown(place, Usage::of(&member, &page)));
-                    wrong.extend(dials_too_often(&page).map(|it| format!("{place:?}: {it}")));
                     break;
                 }
                 if Instant::now() > deadline {

@@ -10,6 +10,7 @@
 mod books;
 mod check;
 mod clients;
+mod dials;
 mod ear;
 mod failover;
 mod faults;

@@ -1,7 +1,5 @@
 //! What a process takes, so that what is leaked a little with every fault is seen.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use crate::clients::Client;
 use crate::fleet::Member;
 use crate::support::metrics::Page;
@@ -10,20 +8,6 @@ use crate::support::metrics::Page;
 const FILES_MORE: usize = 24;
 const TASKS_MORE: usize = 24;
 const MEMORY_MORE: usize = 32 << 20;
-
-/// Attempts to connect in one second, over the life of a process. What is promised is a bound for
-/// every second; this is what can be seen from outside.
-const DIALS: f64 = 12.0;
-
-/// What is wrong with how often this process has dialled.
-pub fn dials_too_often(page: &Page) -> Option<String> {
-    let dials = page.sum("trunkline_redis_connect_attempts_total", &[]);
-    let since = page.sum("process_start_time_seconds", &[]);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
-    // It counts in whole seconds.
-    let age = now.as_secs_f64() - since + 1.0;
-    (dials > DIALS * age).then(|| format!("it dialled {dials} times in {age:.1} s"))
-}
 
 /// Memory, open files and tasks of one process.
 #[derive(Clone, Copy, Debug)]
