@@ -9,10 +9,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 
+use support::DEADLINE;
 use support::children::Process;
 use support::eventually::{eventually, within};
 use support::http::{Http, Sse};
@@ -28,7 +29,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// A client that knows nothing of the harness.
 fn dial(port: u16) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(support::DEADLINE))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
     Ok(stream)
 }
 
@@ -42,7 +43,7 @@ fn ping(mut stream: impl Read + Write) -> std::io::Result<String> {
 fn silent(stream: &TcpStream) -> bool {
     stream.set_read_timeout(Some(MOMENT)).unwrap();
     let answer = ping(stream).expect_err("an answer");
-    stream.set_read_timeout(Some(support::DEADLINE)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
     answer.kind() == ErrorKind::WouldBlock
 }
 
@@ -213,6 +214,39 @@ fn a_proxy_refuses_resets_and_closes() {
     assert_eq!(ping(&client).unwrap(), "+PONG");
     proxy.close();
     assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn a_proxy_closes_one_direction_and_leaves_the_other() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port());
+    let mut client = dial(proxy.port()).unwrap();
+    assert_eq!(ping(&client).unwrap(), "+PONG");
+    proxy.half_close(Direction::ToClient);
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0);
+    client.write_all(b"SET heard yes\r\n").unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while redis.cli(&["GET", "heard"]).text() != "yes" {
+        assert!(Instant::now() < deadline, "what the client says still arrives");
+    }
+
+    let mut client = dial(proxy.port()).unwrap();
+    assert_eq!(ping(&client).unwrap(), "+PONG");
+    proxy.half_close(Direction::ToServer);
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "redis hears the end, and ends it too");
+}
+
+#[test]
+fn a_proxy_is_aimed_at_another_server_and_leaves_connections_where_they_are() {
+    let (first, second) = (Redis::start(), Redis::start());
+    let proxy = Proxy::to(first.port());
+    let old = dial(proxy.port()).unwrap();
+    assert_eq!(ping(&old).unwrap(), "+PONG");
+    proxy.aim(second.port());
+    first.kill9();
+    let new = dial(proxy.port()).unwrap();
+    assert_eq!(ping(&new).unwrap(), "+PONG");
+    assert!(ping(&old).is_err(), "it was the first one's");
 }
 
 #[tokio::test]
