@@ -146,7 +146,10 @@ impl<H: Handler> Taker<H> {
             || (free == 0 && self.pace.peek_is_due(now))
         {
             match self.flowing.take().filter(|(_, since)| now < *since + FLOWING) {
-                Some(since) if !self.pace.job_is_due(now) => self.read(free, since, stop).await?,
+                // To ask a stream for no entries is to ask for all.
+                Some(since) if free > 0 && !self.pace.job_is_due(now) => {
+                    self.read(free, since, stop).await?;
+                }
                 _ => self.claim(free, stop).await?,
             }
         } else {

@@ -40,6 +40,9 @@ pub(super) struct Ticks<'a> {
     pub(super) thresholds: Thresholds,
 }
 
+/// A schedule that is due: its id, its tick, its JSON.
+type Due = (String, u64, Vec<u8>);
+
 /// What is to be done about one schedule.
 struct Step {
     id: String,
@@ -67,8 +70,7 @@ impl Ticks<'_> {
 
     async fn fire(&self) -> Result<Option<Instant>, Error> {
         let look = Call::new(&DUE, [self.keys.schedules(), self.keys.ticks()]).arg(AT_ONCE);
-        let (now_ms, due, wait): (u64, Vec<(String, u64, Vec<u8>)>, i64) =
-            look.send(self.shared).await?;
+        let (now_ms, due, wait): (u64, Vec<Due>, i64) = look.send(self.shared).await?;
         if due.is_empty() {
             return Ok(Self::seen(wait));
         }
