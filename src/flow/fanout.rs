@@ -99,10 +99,11 @@ pub(super) struct Fanout {
     last: Option<Publish>,
     touched: Touched,
     burst: Burst,
-    /// Everything up to here was handed on.
+    /// The last that was handed on, or where the history was when there was nothing before.
     pub(super) position: Option<Position>,
-    /// Everything up to here was handed on from the history: what still comes of it is no news.
-    pub(super) filled: Option<Position>,
+    /// What is after the first of these and not after the second was handed on from the history:
+    /// when it comes, it is no news.
+    pub(super) filled: Option<(Position, Position)>,
 }
 
 impl Fanout {
@@ -110,6 +111,12 @@ impl Fanout {
         let burst = Burst::within(hub.bounds());
         let touched = Touched::default();
         Self { hub, last: None, touched, burst, position: None, filled: None }
+    }
+
+    fn has_filled(&self, position: Position) -> bool {
+        self.filled.is_some_and(|(after, upto)| {
+            position.is_covered_by(upto) && !position.is_covered_by(after)
+        })
     }
 
     /// Writes what was handed on into the sockets.
@@ -153,7 +160,7 @@ impl Fanout {
             None => {
                 let (mut notification, context) = decode(&name, &payload)?;
                 let position = notification.position();
-                if position.zip(self.filled).is_some_and(|(it, filled)| it.is_covered_by(filled)) {
+                if position.is_some_and(|position| self.has_filled(position)) {
                     return Ok(());
                 }
                 self.position = position.or(self.position);
@@ -258,6 +265,24 @@ mod tests {
         assert_eq!(heard, also_heard);
         assert_eq!(heard.len(), 2);
         assert_ne!(heard[0], heard[1]);
+    }
+
+    #[test]
+    fn what_the_history_filled_is_no_news_and_what_was_before_that_is() {
+        let (mut fanout, hub) = house();
+        let (_client, socket) = listen(&hub, "door");
+        let position = |at| Position { epoch: 1, at };
+        fanout.filled = Some((position(3), position(5)));
+        for at in 2..8 {
+            let payload = format!(
+                r#"{{"specversion":"1.0","id":"{at}","source":"/","type":"t","publishedms":"1","position":"{}"}}"#,
+                position(at)
+            );
+            fanout.route(message("door", "door", payload.as_bytes())).unwrap();
+        }
+        while fanout.touched.write(9) {}
+        assert_eq!(ids(&socket), ["\"2\"", "\"3\"", "\"6\"", "\"7\""]);
+        assert_eq!(fanout.position, Some(position(7)));
     }
 
     proptest! {

@@ -71,11 +71,17 @@ impl Gap {
     pub(super) async fn fill(&mut self, fanout: &mut Fanout, heartbeat: &Heartbeat) {
         self.generation = self.status.borrow_and_update().generation;
         let (began, history) = (Instant::now(), &self.history);
-        let mut search = Search { heard: fanout.hub.heard(), filled: 0, lost: false };
+        let heard = fanout.hub.heard();
+        let mut search = Search { heard, began: None, filled: 0, lost: false };
         // The first connection has missed nothing.
         if self.generation > 1 {
             let unkept = history.unkept(&search.heard);
             search.tell(fanout, &unkept, LostReason::Off, None);
+            if history.is_on() && fanout.position.is_none() {
+                // Where the history was before could never be read.
+                let heard = search.heard.clone();
+                search.tell(fanout, &heard, LostReason::Unavailable, None);
+            }
         }
         while history.is_on() {
             heartbeat.beat();
@@ -102,6 +108,8 @@ impl Gap {
 
 struct Search {
     heard: Vec<Subscription>,
+    /// The position after which it is filled.
+    began: Option<Position>,
     filled: u64,
     lost: bool,
 }
@@ -132,7 +140,9 @@ impl Search {
                     self.filled += 1;
                 }
                 fanout.position = Some(page.upto);
-                fanout.filled = Some(page.upto);
+                // What is not after the first page's begin may still be on its way here.
+                let began = *self.began.get_or_insert(after);
+                fanout.filled = Some((began, page.upto));
                 Ok(page.complete)
             }
         }

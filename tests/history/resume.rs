@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::listener::Listener;
 use super::support::house::House;
-use super::support::laws::broken_laws;
-use super::support::metrics::Page;
+use super::support::laws::laws_hold;
 
 async fn publish(house: &House, channel: &str, range: std::ops::Range<u64>) {
     for number in range {
@@ -44,7 +43,7 @@ async fn several_channels_and_a_prefix_are_resumed_by_one_cursor_in_the_order_of
     assert_eq!(back.take(52).await, numbers(3..55));
     let recovered = house.server.metric("trunkline_resumes_total").await;
     recovered.label("outcome", "recovered").reaches(1.0).await;
-    assert_eq!(broken_laws(&Page::of(&house.server).await), Vec::<String>::new());
+    laws_hold(&house.server).await;
 }
 
 #[tokio::test]
@@ -115,7 +114,7 @@ async fn a_client_that_missed_more_than_may_wait_for_it_gets_all_of_it_while_mor
     let count = publishing.await.unwrap();
     heard.extend(back.until_end().await);
     assert_eq!(heard, numbers(0..count));
-    assert_eq!(broken_laws(&Page::of(&house.server).await), Vec::<String>::new());
+    laws_hold(&house.server).await;
 }
 
 /// Clients come and go at random while something is always on its way. Whatever each of them
