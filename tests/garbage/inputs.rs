@@ -1,5 +1,7 @@
 //! Bad requests of every kind, made from a number and a seed.
 
+mod schedules;
+
 use fastrand::Rng;
 use serde_json::{Value, json};
 
@@ -31,6 +33,10 @@ pub const DOORS: &[Door] = &[
     door(Listener::Public, "GET", "/v1/rule-chains/a", false),
     door(Listener::Public, "DELETE", "/v1/rule-chains/a", false),
     door(Listener::Public, "GET", "/v1/rule-chains", false),
+    door(Listener::Public, "PUT", "/v1/schedules/a", true),
+    door(Listener::Public, "GET", "/v1/schedules/a", false),
+    door(Listener::Public, "DELETE", "/v1/schedules/a", false),
+    door(Listener::Public, "GET", "/v1/schedules", false),
     door(Listener::Public, "GET", "/v1/stream", false),
     door(Listener::Public, "GET", "/v1/ws", false),
     door(Listener::Public, "GET", "/", false),
@@ -116,12 +122,13 @@ pub fn malformed(door: &Door, random: &mut Rng, number: u64) -> Input {
         "/v1/events" => kinds.extend(EVENT),
         "/v1/stream" => kinds.extend(STREAM),
         "/v1/ws" => kinds.extend(WEBSOCKET),
-        "/v1/rule-chains/a" if !door.takes => {
-            kinds.push(("no such chain", &[404], |request, random| {
-                request.target =
-                    format!("/v1/rule-chains/{}%{:02x}", name(random, 1..300), random.u8(..));
+        "/v1/rule-chains/a" | "/v1/schedules/a" if !door.takes => {
+            kinds.push(("no such thing", &[404], |request, random| {
+                let stem = request.target.trim_end_matches('a');
+                request.target = format!("{stem}{}%{:02x}", name(random, 1..300), random.u8(..));
             }))
         }
+        "/v1/schedules/a" => kinds.extend(schedules::SCHEDULE),
         _ => {}
     }
     let (kind, expected, spoil) = kinds[number as usize % kinds.len()];
@@ -152,6 +159,10 @@ fn good(door: &Door, random: &mut Rng) -> (&'static str, Value) {
             _ => ("application/cloudevents-batch+json", json!([full])),
         },
         "/v1/notifications" => ("application/json", json!({ "channel": "a", "data": plain })),
+        "/v1/schedules/a" => {
+            let event = json!({ "type": "t", "data": name(random, 1..50) });
+            ("application/json", json!({ "cron": "0 0 1 1 *", "event": event }))
+        }
         _ => (
             "application/json",
             json!({ "id": "a", "on": { "type": "t" }, "nodes": [
