@@ -190,7 +190,7 @@ impl Process {
 
 impl Handler for Process {
     async fn handle(&self, job: Job) -> Verdict {
-        let span = process_span(trace::decide(job.traceparent.as_deref()), job.attempt);
+        let span = process_span(trace::decide_for(job.trace), job.attempt);
         let verdict = span.instrument(self.attempt(job, span.context())).await;
         match &verdict {
             Verdict::Done => {}

@@ -71,15 +71,10 @@ pub struct Job {
     pub enqueued_ms: u64,
     /// What was put in.
     pub body: Vec<u8>,
-    /// W3C trace context of whoever made it.
+    /// W3C trace context of whoever made it, as it came.
     pub traceparent: Option<String>,
-}
-
-impl Job {
-    /// The trace of whoever made it.
-    pub(super) fn trace(&self) -> Option<TraceContext> {
-        self.traceparent.as_deref().and_then(TraceContext::parse)
-    }
+    /// What it says; `None` if it is none.
+    pub trace: Option<TraceContext>,
 }
 
 /// The id of a stream entry.
@@ -173,6 +168,7 @@ impl Entry {
             deliveries: head.deliveries.unwrap_or(0).saturating_add(self.deliveries),
             enqueued_ms: head.enqueued_ms?,
             body: body?,
+            trace: traceparent.as_deref().and_then(TraceContext::parse),
             traceparent,
         })
     }

@@ -249,8 +249,7 @@ impl<H: Handler> Taker<H> {
         let (settlement, ended) = match entry.into_job() {
             Some(job) if !stopping => return self.attempt(lease, job),
             Some(job) => {
-                let trace = job.trace();
-                let Job { id, job_type, attempt, deliveries, .. } = job;
+                let Job { id, job_type, attempt, deliveries, trace, .. } = job;
                 let action = Action::hand_back(attempt, deliveries);
                 let settlement =
                     Settlement { lease, id, job_type, attempt, deliveries, action, trace };

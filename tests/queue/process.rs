@@ -41,8 +41,8 @@ fn process(worker: &Owner) -> Process {
 
 fn job(event: Value) -> Job {
     let body = Event::shorthand(event).unwrap().to_json();
-    let (id, job_type, traceparent) = ("1".into(), JobType::Event, None);
-    Job { id, job_type, attempt: 1, deliveries: 1, enqueued_ms: 0, body, traceparent }
+    let (id, job_type, traceparent, trace) = ("1".into(), JobType::Event, None, None);
+    Job { id, job_type, attempt: 1, deliveries: 1, enqueued_ms: 0, body, traceparent, trace }
 }
 
 /// Listens on a channel, and gives the sources of what is heard within so many messages.

@@ -99,7 +99,12 @@ impl Sampler {
 
     /// Decides for what arrives with, or without, a `traceparent`.
     pub(super) fn decide(self, traceparent: Option<&str>) -> TraceContext {
-        match traceparent.and_then(TraceContext::parse) {
+        self.decide_for(traceparent.and_then(TraceContext::parse))
+    }
+
+    /// The same where the `traceparent` has been read.
+    pub(super) fn decide_for(self, caller: Option<TraceContext>) -> TraceContext {
+        match caller {
             Some(caller) if self.parent_based => caller,
             Some(caller) => TraceContext { sampled: self.admits_new(caller.trace_id), ..caller },
             None => TraceContext::begin(self),

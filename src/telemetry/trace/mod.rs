@@ -34,6 +34,11 @@ pub fn decide(traceparent: Option<&str>) -> Option<TraceContext> {
     SAMPLER.get().map(|sampler| sampler.decide(traceparent))
 }
 
+/// The same where the `traceparent` has been read.
+pub fn decide_for(caller: Option<TraceContext>) -> Option<TraceContext> {
+    SAMPLER.get().map(|sampler| sampler.decide_for(caller))
+}
+
 /// Turns tracing on for this process.
 pub(super) fn enable(sampler: Sampler) {
     // A second subscriber cannot be installed, so this cannot be a second value.
