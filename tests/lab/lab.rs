@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use trunkline::queue::Keys;
+use trunkline::queue::{GROUP, Keys};
 
 use crate::books::{CHAIN, NODE, What};
 use crate::check;
@@ -34,6 +34,9 @@ use crate::witness::Witness;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long nothing is wrong at the end of a round.
 const CALM: Duration = Duration::from_millis(1500);
+
+/// Log lines of each process in the report of a failure.
+const LINES: usize = 60;
 
 /// What each client listens to, and how.
 const CLIENTS: &[(Transport, &[&str])] = &[
@@ -171,6 +174,15 @@ impl Lab {
         eprintln!("{line}");
     }
 
+    /// Prints what each process has said last.
+    pub fn tell_logs(&self) {
+        for place in Place::all() {
+            let lines = self.fleet.at(place).daemon.lines();
+            let last = lines[lines.len().saturating_sub(LINES)..].join("\n");
+            eprintln!("---- what {place:?} said last ----\n{last}");
+        }
+    }
+
     /// The chain that tells of every event on the channel of its subject.
     pub async fn store_chain(&self) {
         let mut telling = chain::telling(CHAIN, "lab.event");
@@ -196,13 +208,29 @@ impl Lab {
             + self.redis.cli(&["ZCARD", &keys.delayed()]).integer()
     }
 
-    /// Waits until no job is left.
+    /// Waits until no job is left. However many there are, they must not stop becoming fewer.
     pub async fn is_drained(&self) {
-        within(PATIENCE, "no job is left", async || match self.unfinished() {
-            0 => Ok(()),
-            left => Err(left),
-        })
-        .await;
+        let mut fewest = (i64::MAX, Instant::now());
+        loop {
+            match self.unfinished() {
+                0 => return,
+                left if left < fewest.0 => fewest = (left, Instant::now()),
+                _ if fewest.1.elapsed() < PATIENCE => {}
+                _ => panic!("no job was done for {PATIENCE:?}: {}", self.backlog()),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Where the jobs are that are not settled.
+    fn backlog(&self) -> String {
+        let (stream, delayed) = (keys().stream(), keys().delayed());
+        let ask = |command: &[&str]| self.redis.ask(command);
+        let there = ask(&["XLEN", &stream]).text();
+        let later = ask(&["ZRANGE", &delayed, "0", "0", "WITHSCORES"]);
+        let later = (ask(&["ZCARD", &delayed]).text(), later.list().get(1).map(Reply::text));
+        let hands = ask(&["XINFO", "CONSUMERS", &stream, GROUP]);
+        format!("{there} in the stream, {later:?} later, in hand: {hands:?}")
     }
 
     async fn clients_listen(&self) {
@@ -218,6 +246,7 @@ impl Lab {
     /// Waits for what must come to be without load, and says what does not.
     async fn comes_to_rest(&self) -> Vec<String> {
         let mut wrong = Vec::new();
+        self.is_drained().await;
         let deadline = Instant::now() + PATIENCE;
         let mut until = async |check: &mut dyn FnMut() -> Option<String>| {
             loop {
@@ -228,11 +257,6 @@ impl Lab {
                 }
             }
         };
-        until(&mut || match self.unfinished() {
-            0 => None,
-            left => Some(format!("{left} jobs are never done")),
-        })
-        .await;
         let said = self.load.said_in_calm();
         for client in &self.clients {
             until(&mut || match client.misses(&said) {

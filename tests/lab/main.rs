@@ -40,7 +40,7 @@ const STEADY: Rate = Rate { batch: 60, every: Duration::from_millis(50) };
 /// A round of this seed; whatever goes wrong in it is told with the seed.
 async fn round(lab: &Lab, seed: u64, seconds: u64) -> Tally {
     let plan = Plan::draw(seed, seconds);
-    let told = Told { replay: format!("LAB_SEED={seed} LAB_SECONDS={seconds}"), plan: &plan };
+    let told = Told { lab, replay: format!("LAB_SEED={seed} LAB_SECONDS={seconds}"), plan: &plan };
     eprintln!("{}", told.replay);
     let tally = lab.round(&plan).await;
     eprintln!("{}: {tally}", told.replay);
@@ -49,6 +49,7 @@ async fn round(lab: &Lab, seed: u64, seconds: u64) -> Tally {
 
 /// Prints how to have it again if its round panics.
 struct Told<'a> {
+    lab: &'a Lab,
     replay: String,
     plan: &'a Plan,
 }
@@ -57,6 +58,7 @@ impl Drop for Told<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("---- {} ----\n{}", self.replay, self.plan);
+            self.lab.tell_logs();
         }
     }
 }
