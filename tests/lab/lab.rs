@@ -1,7 +1,6 @@
 //! The laboratory: Redis, proxies before it, a fleet, callers, clients, and rounds of faults.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -26,6 +25,7 @@ use crate::support::metrics::Page;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::resp::Reply;
+use crate::tally::Tally;
 use crate::usage::Usage;
 use crate::witness::Witness;
 
@@ -63,42 +63,6 @@ pub struct Lab {
     /// What each process took when it was first at rest, by its id.
     usages: Mutex<Vec<(u32, Usage)>>,
     started: Instant,
-}
-
-/// What a round came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Events and notifications that were accepted.
-    pub accepted: usize,
-    /// Those that were not, or of which nobody knows.
-    pub not_accepted: usize,
-    /// Events among the dead letters.
-    pub buried: usize,
-    /// Notifications that Redis published.
-    pub published: u64,
-    /// Notifications that clients heard.
-    pub heard: usize,
-    /// Faults.
-    pub faults: usize,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, more: Tally) {
-        self.accepted += more.accepted;
-        self.not_accepted += more.not_accepted;
-        self.buried += more.buried;
-        self.published += more.published;
-        self.heard += more.heard;
-        self.faults += more.faults;
-    }
-}
-
-impl fmt::Display for Tally {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { accepted, not_accepted, buried, published, heard, faults } = self;
-        write!(f, "{accepted} accepted, {not_accepted} not; {published} published, ")?;
-        write!(f, "{buried} buried, {heard} heard; {faults} faults")
-    }
 }
 
 impl Lab {

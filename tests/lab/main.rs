@@ -22,14 +22,16 @@ mod plan;
 mod redis_faults;
 #[path = "../support/mod.rs"]
 mod support;
+mod tally;
 mod usage;
 mod witness;
 
 use std::time::{Duration, Instant};
 
-use lab::{Lab, Tally};
+use lab::Lab;
 use load::Rate;
 use plan::Plan;
+use tally::Tally;
 
 /// What a machine does beside its other tests.
 const GENTLE: Rate = Rate { batch: 5, every: Duration::from_millis(50) };
