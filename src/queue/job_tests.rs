@@ -161,6 +161,6 @@ proptest! {
         let job = Entry::again(Value::Array(reply)).and_then(Entry::into_job);
         let deliveries = earlier.saturating_add(deliveries);
         let job_type = JobType::Event;
-        prop_assert_eq!(job, Some(Job { id, job_type, attempt, deliveries, enqueued_ms: at, body, traceparent: None }));
+        prop_assert_eq!(job, Some(Job { id, job_type, attempt, deliveries, enqueued_ms: at, body, traceparent: None, trace: None }));
     }
 }
