@@ -58,7 +58,9 @@ pub(super) struct Pace {
     /// When the next delayed job is due.
     pub(super) due: Option<Instant>,
     /// When the next tick of a schedule is due.
-    pub(super) tick: Option<Instant>,
+    tick: Option<Instant>,
+    /// Before that no tick is looked at, whatever is due.
+    ticks_held_until: Instant,
     /// When that has to be asked for anew.
     peek_at: Instant,
 }
@@ -76,6 +78,7 @@ impl Pace {
             paused_until: None,
             due: None,
             tick: None,
+            ticks_held_until: now,
             peek_at: now,
         }
     }
@@ -124,6 +127,17 @@ impl Pace {
     /// Whether a delayed job is due.
     pub(super) fn job_is_due(&self, now: Instant) -> bool {
         self.due.is_some_and(|due| now >= due)
+    }
+
+    /// Redis told when the next tick of a schedule is due.
+    pub(super) fn told_tick(&mut self, next: Option<Instant>) {
+        self.tick = next.map(|next| next.max(self.ticks_held_until));
+    }
+
+    /// A tick that is due cannot fire now, and every claim will tell that it is due.
+    pub(super) fn hold_ticks(&mut self, until: Instant) {
+        self.ticks_held_until = until;
+        self.tick = Some(until);
     }
 
     /// Whether a tick of a schedule is due.
@@ -216,9 +230,21 @@ mod tests {
         pace.looked(WakeupMode::Polling, 0, now, 0.5);
         assert_eq!((pace.next(false), pace.peek_is_due(now)), (now + SAFETY, false));
         let tick = now + Duration::from_micros(500);
-        pace.tick = Some(tick);
+        pace.told_tick(Some(tick));
         assert_eq!((pace.next(true), pace.next(false)), (tick, tick));
         assert!(pace.tick_is_due(tick) && !pace.tick_is_due(now));
+    }
+
+    #[test]
+    fn a_tick_that_cannot_fire_is_not_looked_at_with_every_claim() {
+        let now = Instant::now();
+        let mut pace = pace(now);
+        let later = now + Duration::from_secs(1);
+        pace.hold_ticks(later);
+        pace.told_tick(Some(now));
+        assert!(!pace.tick_is_due(now) && pace.tick_is_due(later));
+        pace.told_tick(None);
+        assert!(!pace.tick_is_due(later));
     }
 
     #[test]

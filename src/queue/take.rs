@@ -16,7 +16,7 @@ use super::lease::{Lease, Leases};
 use super::pace::Pace;
 use super::retry::Action;
 use super::settle::{Settlement, due_in};
-use super::tick::Ticks;
+use super::tick::{AGAIN, NotNow, Ticks};
 use super::work::{Attempt, Ended, Handler, pass_on};
 use crate::conn::{Error, Sent, Signal};
 use crate::model::{DeadReason, JobType};
@@ -136,7 +136,10 @@ impl<H: Handler> Taker<H> {
             return Ok(false);
         }
         if self.pace.tick_is_due(now) {
-            self.pace.tick = self.ticks().pass().await;
+            match self.ticks().pass().await {
+                Ok(next) => self.pace.told_tick(next),
+                Err(NotNow) => self.pace.hold_ticks(Instant::now() + AGAIN),
+            }
         } else if free > 0 && self.unseen {
             self.recover(free).await?;
         } else if free > 0 && self.pace.reclaim_is_due(now) {
@@ -182,7 +185,7 @@ impl<H: Handler> Taker<H> {
         self.flowing = (self.hungry && free > 0).then(|| (claimed.now_ms, Instant::now()));
         self.pace.looked(mode, found, Instant::now(), fastrand::f64());
         self.pace.due = due_in(claimed.next_due);
-        self.pace.tick = Ticks::seen(claimed.next_tick);
+        self.pace.told_tick(Ticks::seen(claimed.next_tick));
         for entry in claimed.entries {
             self.start(entry, claimed.now_ms, stop.is_cancelled());
         }

@@ -22,7 +22,7 @@ use crate::telemetry::events::schedule::{ScheduleFired, ScheduleUnreadable, Tick
 const AT_ONCE: usize = 16;
 
 /// After a fault, or when the queue is full, a tick is looked at again so much later.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// Workers look apart from each other by up to so much: the first one leaves nothing to the others.
 const SPREAD: Duration = Duration::from_millis(100);
@@ -32,6 +32,9 @@ const KNOWN: Duration = Duration::from_secs(300);
 
 /// What [`FIRE`] answers where nothing was done because the queue is full.
 const FULL: i64 = -2;
+
+/// Nothing more fires for now: the queue is full, or Redis failed.
+pub(super) struct NotNow;
 
 /// The schedules of a queue, as a worker has to do with them.
 pub(super) struct Ticks<'a> {
@@ -63,16 +66,16 @@ impl Ticks<'_> {
 
     /// Fires what is due, and answers when to look again. A fault of Redis is not the caller's:
     /// without memory no tick fires, but taking jobs is what gives memory back.
-    pub(super) async fn pass(&self) -> Option<Instant> {
+    pub(super) async fn pass(&self) -> Result<Option<Instant>, NotNow> {
         // The connection has counted and logged the error.
-        self.fire().await.unwrap_or_else(|_| Some(Instant::now() + AGAIN))
+        self.fire().await.unwrap_or(Err(NotNow))
     }
 
-    async fn fire(&self) -> Result<Option<Instant>, Error> {
+    async fn fire(&self) -> Result<Result<Option<Instant>, NotNow>, Error> {
         let look = Call::new(&DUE, [self.keys.schedules(), self.keys.ticks()]).arg(AT_ONCE);
         let (now_ms, due, wait): (u64, Vec<Due>, i64) = look.send(self.shared).await?;
         if due.is_empty() {
-            return Ok(Self::seen(wait));
+            return Ok(Ok(Self::seen(wait)));
         }
         let steps: Vec<_> =
             due.into_iter().map(|(id, tick_ms, json)| step(id, tick_ms, json, now_ms)).collect();
@@ -83,8 +86,8 @@ impl Ticks<'_> {
         }
         // What could not fire is due all the same.
         match codes.contains(&FULL) {
-            true => Ok(Some(Instant::now() + AGAIN)),
-            false => Ok(Self::seen(wait)),
+            true => Ok(Err(NotNow)),
+            false => Ok(Ok(Self::seen(wait))),
         }
     }
 
