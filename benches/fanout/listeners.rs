@@ -66,6 +66,17 @@ pub struct Listeners {
 impl Listeners {
     /// Opens so many. They come from several addresses: one has too few ports for more.
     pub fn open(transport: Transport, server: SocketAddr, channel: &str, count: usize) -> Self {
+        Self::open_from(0, transport, server, channel, count)
+    }
+
+    /// The same after so many others, whose ports may not be free yet.
+    pub fn open_from(
+        first: usize,
+        transport: Transport,
+        server: SocketAddr,
+        channel: &str,
+        count: usize,
+    ) -> Self {
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
         let mut listeners = Self {
             epoll,
@@ -78,7 +89,7 @@ impl Listeners {
         let request = transport.request(channel);
         // All ask before the first is answered: a round trip for each would take long.
         for number in 0..count {
-            let mut socket = connect(server, number);
+            let mut socket = connect(server, first + number);
             if let Some(request) = &request {
                 socket.write_all(request.as_bytes()).unwrap();
             }

@@ -37,6 +37,7 @@ struct Patience {
     rounds: usize,
     clients: usize,
     idle: usize,
+    tides: usize,
     scrapes: usize,
 }
 
@@ -44,10 +45,10 @@ fn main() {
     let thorough = std::env::args().any(|argument| argument == "--bench");
     let patience = if thorough {
         let round = Duration::from_secs(4);
-        Patience { round, rounds: 5, clients: 1_000, idle: 10_000, scrapes: 10 }
+        Patience { round, rounds: 5, clients: 1_000, idle: 10_000, tides: 10, scrapes: 10 }
     } else {
         let round = Duration::from_millis(50);
-        Patience { round, rounds: 1, clients: 10, idle: 100, scrapes: 2 }
+        Patience { round, rounds: 1, clients: 10, idle: 100, tides: 2, scrapes: 2 }
     };
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let redis = Redis::start();
@@ -56,6 +57,7 @@ fn main() {
 
     fan_out(&runtime, &redis, patience);
     idle(&runtime, &redis, patience);
+    come_and_go(&runtime, &redis, patience);
 }
 
 /// A server, ready, and where its clients find it.
@@ -213,6 +215,28 @@ fn idle(runtime: &Runtime, redis: &Redis, patience: Patience) {
         let crowded = runtime.block_on(scrape(&server, patience.scrapes));
         let (name, count) = (transport.name(), listeners.count());
         println!("{name:<12}{count:>12}{each:>12.2}{alone:>16.2}{crowded:>16.2}");
+    }
+}
+
+/// What clients leave behind that come in great numbers, and go.
+fn come_and_go(runtime: &Runtime, redis: &Redis, patience: Patience) {
+    println!("\ncame and went{:>12}{:>16}{:>12}{:>12}", "", "resident MB", "files", "tasks");
+    let (server, address) = serve(runtime, redis);
+    let tell = |gone: usize| {
+        let resident = cost::resident(server.pid()) as f64 / (1024.0 * 1024.0);
+        let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
+        let tasks = runtime.block_on(async {
+            let clients = server.metric("trunkline_clients_connected").await;
+            clients.settles(0.0).await;
+            server.metric("trunkline_runtime_alive_tasks").await.value().await.unwrap()
+        });
+        println!("{gone:<13}{:>12}{resident:>16.1}{files:>12}{tasks:>12}", "");
+    };
+    tell(0);
+    for tide in 0..patience.tides {
+        let (transport, first) = (TRANSPORTS[1 + tide % 2], tide * patience.idle);
+        drop(Listeners::open_from(first, transport, address, transport.name(), patience.idle));
+        tell(first + patience.idle);
     }
 }
 
