@@ -69,10 +69,14 @@ impl Gap {
     /// Hands on what was published since the last notification that was, and tells the clients
     /// where something is lost. Afterwards all that is still to come is news.
     pub(super) async fn fill(&mut self, fanout: &mut Fanout, heartbeat: &Heartbeat) {
-        self.generation = self.status.borrow_and_update().generation;
+        // One that is gone again already is not the one that is filled up to.
+        let status = self.status.borrow_and_update().clone();
+        if status.is_ready() {
+            self.generation = status.generation;
+        }
         let (began, history) = (Instant::now(), &self.history);
         let heard = fanout.hub.heard();
-        let mut search = Search { heard, began: None, filled: 0, lost: false };
+        let mut search = Search { heard, filled: 0, lost: false };
         // The first connection has missed nothing.
         if self.generation > 1 {
             let unkept = history.unkept(&search.heard);
@@ -108,8 +112,6 @@ impl Gap {
 
 struct Search {
     heard: Vec<Subscription>,
-    /// The position after which it is filled.
-    began: Option<Position>,
     filled: u64,
     lost: bool,
 }
@@ -140,8 +142,10 @@ impl Search {
                     self.filled += 1;
                 }
                 fanout.position = Some(page.upto);
-                // What is not after the first page's begin may still be on its way here.
-                let began = *self.began.get_or_insert(after);
+                // What is not after the begin may still be on its way here, and is news then. As long
+                // as nothing came since, what was filled before is still on its way too.
+                let went_on = fanout.filled.filter(|(_, upto)| *upto == after);
+                let began = went_on.map_or(after, |(began, _)| began);
                 fanout.filled = Some((began, page.upto));
                 Ok(page.complete)
             }

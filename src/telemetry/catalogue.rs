@@ -274,7 +274,7 @@ catalogue! {
     /// Times a client was told that notifications are lost, by why.
     Server counter LOSSES_TOLD = "trunkline_losses_told_total" LostReason;
     /// Searches of this server for what it had not heard, by how they ended.
-    Server counter GAPS = "trunkline_subscriber_gaps_total" GapOutcome;
+    Server counter GAPS = "trunkline_history_gaps_total" GapOutcome;
     /// Notifications read from the history, each counted once for each client that came back.
     Server counter REPLAYED = "trunkline_notifications_replayed_total" Replay;
 

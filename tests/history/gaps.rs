@@ -46,7 +46,7 @@ async fn a_subscriber_that_is_killed_time_and_again_while_all_is_busy_misses_not
     house.server.wait_nothing_missing().await;
     laws_hold(&house.server).await;
     let page = Page::of(&house.server).await;
-    assert_eq!(page.sum("trunkline_subscriber_gaps_total", &[("outcome", "lost")]), 0.0);
+    assert_eq!(page.sum("trunkline_history_gaps_total", &[("outcome", "lost")]), 0.0);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_gap_over_a_history_that_is_gone_is_told() {
     assert_eq!(stream.lost().await, json!({ "channels": ["a"], "reason": "epoch" }));
     house.notify("a", json!(2)).await;
     assert_eq!(stream.next().await, Heard::Data(json!(2)));
-    let gaps = house.server.metric("trunkline_subscriber_gaps_total").await;
+    let gaps = house.server.metric("trunkline_history_gaps_total").await;
     gaps.label("outcome", "lost").reaches(1.0).await;
 }
 
