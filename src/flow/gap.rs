@@ -8,7 +8,7 @@ use super::fanout::Fanout;
 use super::lost;
 use crate::conn::{Error, Message, Status};
 use crate::health::Heartbeat;
-use crate::history::{History, Missed};
+use crate::history::{History, Missed, Size};
 use crate::model::{ConnectionState, GapOutcome, LostReason, Notification, Position, Subscription};
 use crate::telemetry::events::history::GapSearched;
 
@@ -123,7 +123,7 @@ impl Search {
             fanout.position = Some(history.head().await?);
             return Ok(true);
         };
-        match history.since(after, &self.heard).await? {
+        match history.since(after, &self.heard, Size::MOST).await? {
             Missed::Lost { reason, head } => {
                 let heard = std::mem::take(&mut self.heard);
                 self.tell(fanout, &heard, reason, Some(head));

@@ -9,13 +9,14 @@ use tokio::sync::Semaphore;
 
 use super::lost;
 use crate::conn::Sent;
-use crate::history::{History, Missed, Page};
+use crate::history::{Entry, History, Missed, Size};
 use crate::hub::{Encoded, Outbox};
 use crate::model::{ClientClose, LostReason, Notification, Position, ResumeOutcome, Subscription};
 use crate::telemetry::events::history::{LossTold, ResumeEnded};
 
-/// Clients that are told at the same time. After an outage all of them come back together, and
-/// each reads pages from Redis; the others wait their turn.
+/// Pages that are read at the same time. After an outage all clients come back together; the others
+/// wait their turn. Nobody's turn lasts as long as a client takes: a page is read when its client
+/// has room for all of it.
 const TOGETHER: usize = 32;
 /// How long a client may take to be told everything. One that cannot keep up is closed, and may
 /// go on from its cursor.
@@ -39,12 +40,10 @@ impl Resumption {
     /// its outbox was written from. Dropped or failed, the client has a cursor to come back with.
     pub(super) async fn run(self, outbox: Arc<Outbox>, wanted: Vec<Subscription>, after: Position) {
         let outcome = ResumeOutcome::Failed;
-        let mut returning = Return { history: self.history, outbox, wanted, replayed: 0, outcome };
-        let told = async {
-            let _turn = self.turns.acquire().await;
-            returning.tell(after).await
-        };
-        match tokio::time::timeout(PATIENCE, told).await {
+        let Self { history, turns } = self;
+        let mut returning =
+            Return { history, turns, outbox, wanted, told: vec![], replayed: 0, outcome };
+        match tokio::time::timeout(PATIENCE, returning.tell(after)).await {
             Ok(outcome) => returning.outcome = outcome,
             Err(_) => returning.outbox.close(ClientClose::Error),
         }
@@ -53,8 +52,11 @@ impl Resumption {
 
 struct Return {
     history: History,
+    turns: Arc<Semaphore>,
     outbox: Arc<Outbox>,
     wanted: Vec<Subscription>,
+    /// Those of which it was told that something was trimmed.
+    told: Vec<Subscription>,
     replayed: u64,
     /// Failed, until it is over.
     outcome: ResumeOutcome,
@@ -68,10 +70,16 @@ impl Return {
             self.outbox.release(None);
             return ResumeOutcome::Lost;
         }
+        // Less than the half that is free then: a frame is longer than its payload, and others come.
+        let bounds = self.outbox.bounds();
+        let size = Size::within(bounds.messages / 4, bounds.bytes / 4);
         loop {
-            let missed = match self.history.since(after, &self.wanted).await {
+            self.room().await;
+            let turn = Arc::clone(&self.turns).acquire_owned().await;
+            let missed = match self.history.since(after, &self.wanted, size).await {
                 Ok(missed) => missed,
                 Err(error) if error.is_outage() && error.sent() != Sent::Refused => {
+                    drop(turn);
                     tokio::time::sleep(AGAIN.mul_f64(0.5 + fastrand::f64())).await;
                     continue;
                 }
@@ -95,11 +103,18 @@ impl Return {
                 }
                 Missed::Page(page) => {
                     after = page.upto;
-                    lost |= self.lose(&page.trimmed, LostReason::Trimmed, None);
-                    let complete = page.complete;
-                    self.replay(page).await;
-                    if complete && self.outbox.release(Some(after)) {
-                        break;
+                    let mut trimmed = page.trimmed;
+                    trimmed.retain(|it| !self.told.contains(it));
+                    lost |= self.lose(&trimmed, LostReason::Trimmed, None);
+                    self.told.extend(trimmed);
+                    self.replay(page.entries);
+                    drop(turn);
+                    if page.complete {
+                        // The other half of what may wait is for what was kept back.
+                        self.room().await;
+                        if self.outbox.release(Some(after)) {
+                            break;
+                        }
                     }
                 }
             }
@@ -107,21 +122,18 @@ impl Return {
         if lost { ResumeOutcome::Lost } else { ResumeOutcome::Recovered }
     }
 
-    async fn replay(&mut self, page: Page) {
-        for entry in page.entries {
+    fn replay(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
             // What is kept was written by this fleet, so it can be read.
             let Ok(mut notification) = Notification::from_wire(&entry.channel, &entry.payload)
             else {
                 continue;
             };
             notification.position = Some(entry.position);
-            self.room().await;
             let transport = self.outbox.transport();
             self.outbox.replay(Encoded::replayed(&notification).frame(transport));
             self.replayed += 1;
         }
-        // Half of what may wait is for what was kept back.
-        self.room().await;
     }
 
     /// Waits until the client took most of what waits for it.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::conn::{Error, Publisher, Shared};
 use crate::model::{ChannelName, Position, Subscription};
 
-pub use page::{Entry, Missed, Page};
+pub use page::{Entry, Missed, Page, Size};
 use script::HEAD;
 
 /// How much is kept, and of what.

@@ -8,13 +8,29 @@ use super::write::micros;
 use crate::conn::Error;
 use crate::model::{ChannelName, LostReason, Position, Subscription};
 
-/// Entries of one page, and bytes of their payloads: a few milliseconds of Redis' time at most.
-const PAGE: usize = 256;
-const PAGE_BYTES: usize = 1 << 20;
 /// Channels that had something since, of which those below a prefix are looked for.
 const INDEX_ROWS: usize = 20_000;
 /// Channels that one reader can be told about.
 const CHANNELS: usize = 4_096;
+
+/// How much one page may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    entries: usize,
+    bytes: usize,
+}
+
+impl Size {
+    /// A few milliseconds of Redis' time.
+    pub const MOST: Self = Self { entries: 256, bytes: 1 << 20 };
+
+    /// So many entries, with so many bytes of payloads, within [`Size::MOST`]. One entry fits into
+    /// any page.
+    pub fn within(entries: usize, bytes: usize) -> Self {
+        let Self { entries: most, bytes: most_bytes } = Self::MOST;
+        Self { entries: entries.clamp(1, most), bytes: bytes.min(most_bytes) }
+    }
+}
 
 /// A notification that was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +76,12 @@ impl History {
     ///
     /// # Errors
     /// Those of a command on the shared connection. Asking again is harmless.
-    pub async fn since(&self, after: Position, wanted: &[Subscription]) -> Result<Missed, Error> {
+    pub async fn since(
+        &self,
+        after: Position,
+        wanted: &[Subscription],
+        size: Size,
+    ) -> Result<Missed, Error> {
         let keys = &self.0.keys;
         let (mut names, mut prefixes) = (Vec::new(), Vec::new());
         for wanted in wanted {
@@ -71,7 +92,7 @@ impl History {
         }
         let mut call = READ.key(keys.head());
         call.key(keys.channels()).arg(new_epoch()).arg(keys.streams()).arg(after.at);
-        call.arg(PAGE).arg(PAGE_BYTES).arg(INDEX_ROWS).arg(CHANNELS);
+        call.arg(size.entries).arg(size.bytes).arg(INDEX_ROWS).arg(CHANNELS);
         call.arg(names.len()).arg(names).arg(&prefixes[..]);
         let answer: Answer = call.invoke_async(&mut self.0.shared.clone()).await?;
         let (epoch, head, upto, missing, wide, rows) = answer;

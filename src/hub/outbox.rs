@@ -106,6 +106,11 @@ impl Outbox {
         Arc::new(Self { transport, bounds, state: Mutex::default() })
     }
 
+    /// How much may wait.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// How the client listens.
     pub fn transport(&self) -> Transport {
         self.transport
