@@ -223,20 +223,22 @@ fn come_and_go(runtime: &Runtime, redis: &Redis, patience: Patience) {
     println!("\ncame and went{:>12}{:>16}{:>12}{:>12}", "", "resident MB", "files", "tasks");
     let (server, address) = serve(runtime, redis);
     let tell = |gone: usize| {
-        let resident = cost::resident(server.pid()) as f64 / (1024.0 * 1024.0);
-        let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
         let tasks = runtime.block_on(async {
             let clients = server.metric("trunkline_clients_connected").await;
             clients.settles(0.0).await;
             server.metric("trunkline_runtime_alive_tasks").await.value().await.unwrap()
         });
+        let resident = cost::resident(server.pid()) as f64 / (1024.0 * 1024.0);
+        let files = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count();
         println!("{gone:<13}{:>12}{resident:>16.1}{files:>12}{tasks:>12}", "");
     };
     tell(0);
     for tide in 0..patience.tides {
-        let (transport, first) = (TRANSPORTS[1 + tide % 2], tide * patience.idle);
+        let transport = TRANSPORTS[1 + tide % 2];
+        // The ports of those before are not free yet.
+        let first = (10 + tide) * patience.idle;
         drop(Listeners::open_from(first, transport, address, transport.name(), patience.idle));
-        tell(first + patience.idle);
+        tell((tide + 1) * patience.idle);
     }
 }
 
