@@ -9,7 +9,7 @@ use super::lost;
 use crate::conn::{Error, Message, Status};
 use crate::health::Heartbeat;
 use crate::history::{History, Missed, Size};
-use crate::model::{ConnectionState, GapOutcome, LostReason, Notification, Position, Subscription};
+use crate::model::{ConnectionState, GapOutcome, LostReason, Position, Subscription};
 use crate::telemetry::events::history::GapSearched;
 
 /// For how long the history is asked for. Messages wait meanwhile, and those that find no room are
@@ -134,10 +134,7 @@ impl Search {
             Missed::Page(page) => {
                 self.tell(fanout, &page.trimmed, LostReason::Trimmed, None);
                 for entry in page.entries {
-                    let notification = Notification::from_wire(&entry.channel, &entry.payload);
-                    // What is kept was written by this fleet, so it can be read.
-                    let Ok(mut notification) = notification else { continue };
-                    notification.position = Some(entry.position);
+                    let Some(notification) = entry.notification() else { continue };
                     fanout.hand_on_late(&notification, entry.payload.len()).await;
                     self.filled += 1;
                 }

@@ -11,7 +11,7 @@ use super::lost;
 use crate::conn::Sent;
 use crate::history::{Entry, History, Missed, Size};
 use crate::hub::{Encoded, Outbox};
-use crate::model::{ClientClose, LostReason, Notification, Position, ResumeOutcome, Subscription};
+use crate::model::{ClientClose, LostReason, Position, ResumeOutcome, Subscription};
 use crate::telemetry::events::history::{LossTold, ResumeEnded};
 
 /// Pages that are read at the same time. After an outage all clients come back together; the others
@@ -123,13 +123,7 @@ impl Return {
     }
 
     fn replay(&mut self, entries: Vec<Entry>) {
-        for entry in entries {
-            // What is kept was written by this fleet, so it can be read.
-            let Ok(mut notification) = Notification::from_wire(&entry.channel, &entry.payload)
-            else {
-                continue;
-            };
-            notification.position = Some(entry.position);
+        for notification in entries.iter().filter_map(Entry::notification) {
             let transport = self.outbox.transport();
             self.outbox.replay(Encoded::replayed(&notification).frame(transport));
             self.replayed += 1;

@@ -6,7 +6,7 @@ use super::History;
 use super::script::{READ, new_epoch, position};
 use super::write::micros;
 use crate::conn::Error;
-use crate::model::{ChannelName, LostReason, Position, Subscription};
+use crate::model::{ChannelName, LostReason, Notification, Position, Subscription};
 
 /// Channels that had something since, of which those below a prefix are looked for.
 const INDEX_ROWS: usize = 20_000;
@@ -41,6 +41,16 @@ pub struct Entry {
     pub position: Position,
     /// The notification as on the wire, without its position.
     pub payload: Bytes,
+}
+
+impl Entry {
+    /// The notification, with its place. What is kept was written by this fleet, so it can be
+    /// read: `None` is for what another hand has put there.
+    pub fn notification(&self) -> Option<Notification> {
+        let mut notification = Notification::from_wire(&self.channel, &self.payload).ok()?;
+        notification.position = Some(self.position);
+        Some(notification)
+    }
 }
 
 /// A part of what came after a position, without a hole in between but for what is `lost`.

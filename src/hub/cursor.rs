@@ -46,11 +46,6 @@ impl Outbox {
         true
     }
 
-    /// Where the client would resume from, if it went now and had heard all that was pushed.
-    pub fn cursor(&self) -> Option<Position> {
-        self.lock().cursor
-    }
-
     /// Everything up to `position` was handed to all clients. Whether that is news to this one,
     /// which has heard nothing lately; `word` then tells it.
     pub(super) fn advance(&self, position: Position, word: impl FnOnce() -> Frame) -> bool {
