@@ -15,3 +15,4 @@ mod resume;
 pub mod rules;
 pub mod sample;
 pub mod schedules;
+pub mod stored;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::conn::{self, Sent};
+use super::stored::StoreError;
 use crate::model::{Fault, Schedule, tick_time};
 use crate::queue::{MAX_SCHEDULES, ScheduleStore, Scheduled, TooManySchedules};
 use crate::telemetry::task::spawn_blocking;
@@ -14,29 +14,6 @@ pub struct StoredSchedule {
     pub document: Value,
     /// There was none of this id before.
     pub created: bool,
-}
-
-/// Why it was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum SchedulesError {
-    /// The schedule breaks rules.
-    #[error("the schedule has {} faults", .0.len())]
-    Invalid(Vec<Fault>),
-    /// It was not done.
-    #[error("{0}")]
-    Unavailable(conn::Error),
-    /// It may have been done; doing it again is harmless.
-    #[error("{0}")]
-    Unknown(conn::Error),
-}
-
-impl From<conn::Error> for SchedulesError {
-    fn from(error: conn::Error) -> Self {
-        match error.sent() {
-            Sent::No | Sent::Refused => Self::Unavailable(error),
-            Sent::Maybe => Self::Unknown(error),
-        }
-    }
 }
 
 /// Stores, shows and removes schedules. Cheap to clone.
@@ -55,8 +32,8 @@ impl Schedules {
 
     /// Stores a schedule under `id`. What is there already keeps the tick that it waits for; a
     /// changed one goes by its own from now on. Dropped while it waits, it may still be stored.
-    pub async fn put(&self, id: &str, document: Value) -> Result<StoredSchedule, SchedulesError> {
-        let schedule = self.read(id, document).await.map_err(SchedulesError::Invalid)?;
+    pub async fn put(&self, id: &str, document: Value) -> Result<StoredSchedule, StoreError> {
+        let schedule = self.read(id, document).await.map_err(StoreError::Invalid)?;
         let now_ms = self.store.now_ms().await?;
         let never = || invalid("$.cron", "has no tick that is still to come".to_owned());
         let tick = schedule.next_after(now_ms).ok_or_else(never)?;
@@ -90,17 +67,17 @@ impl Schedules {
     }
 
     /// The schedule of this id.
-    pub async fn get(&self, id: &str) -> Result<Option<Value>, SchedulesError> {
+    pub async fn get(&self, id: &str) -> Result<Option<Value>, StoreError> {
         Ok(self.store.get(id).await?.and_then(shown))
     }
 
     /// Every schedule, by id.
-    pub async fn list(&self) -> Result<Vec<Value>, SchedulesError> {
+    pub async fn list(&self) -> Result<Vec<Value>, StoreError> {
         Ok(self.store.list().await?.into_values().filter_map(shown).collect())
     }
 
     /// Removes it. Says whether there was one.
-    pub async fn delete(&self, id: &str) -> Result<bool, SchedulesError> {
+    pub async fn delete(&self, id: &str) -> Result<bool, StoreError> {
         Ok(self.store.delete(id).await?)
     }
 }
@@ -109,8 +86,8 @@ fn fault(path: &str, message: String) -> Fault {
     Fault { path: path.to_owned(), message }
 }
 
-fn invalid(path: &str, message: String) -> SchedulesError {
-    SchedulesError::Invalid(vec![fault(path, message)])
+fn invalid(path: &str, message: String) -> StoreError {
+    StoreError::Invalid(vec![fault(path, message)])
 }
 
 /// What another hand has stored may not be JSON; a worker rejects and logs it.

@@ -173,6 +173,13 @@ fn options(allowed: &str) -> Response<Body> {
     response
 }
 
+/// The answer that has nothing to say.
+pub(super) fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// An answer in JSON.
 pub(super) fn json_response(status: StatusCode, document: &serde_json::Value) -> Response<Body> {
     let mut response = Response::new(Body::Whole(Bytes::from(document.to_string())));

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::body::Body;
 use super::intake::{self, Bodies};
-use super::public::json_response;
-use crate::flow::schedules::{Schedules, SchedulesError};
+use super::public::{json_response, no_content};
+use crate::flow::schedules::Schedules;
 use crate::model::{Problem, ProblemKind};
 
 /// What a schedule has besides its event. Where an event is only somewhat too large, the answer is
@@ -16,12 +16,12 @@ use crate::model::{Problem, ProblemKind};
 const BESIDES: usize = 64 * 1024;
 
 pub(super) async fn list(schedules: &Schedules) -> Result<Response<Body>, Problem> {
-    let all = schedules.list().await.map_err(problem)?;
+    let all = schedules.list().await?;
     Ok(json_response(StatusCode::OK, &json!({ "schedules": all })))
 }
 
 pub(super) async fn get(schedules: &Schedules, id: &str) -> Result<Response<Body>, Problem> {
-    let schedule = schedules.get(id).await.map_err(problem)?.ok_or_else(unknown)?;
+    let schedule = schedules.get(id).await?.ok_or_else(unknown)?;
     Ok(json_response(StatusCode::OK, &schedule))
 }
 
@@ -35,29 +35,18 @@ pub(super) async fn put(
 ) -> Result<Response<Body>, Problem> {
     let limit = max_payload.saturating_add(BESIDES);
     let document = intake::read_json(&parts.headers, body, limit, bodies).await?;
-    let stored = schedules.put(id, document).await.map_err(problem)?;
+    let stored = schedules.put(id, document).await?;
     let status = if stored.created { StatusCode::CREATED } else { StatusCode::OK };
     Ok(json_response(status, &stored.document))
 }
 
 pub(super) async fn delete(schedules: &Schedules, id: &str) -> Result<Response<Body>, Problem> {
-    if !schedules.delete(id).await.map_err(problem)? {
+    if !schedules.delete(id).await? {
         return Err(unknown());
     }
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    Ok(response)
+    Ok(no_content())
 }
 
 fn unknown() -> Problem {
     Problem::new(ProblemKind::NotFound, "there is no schedule of this id")
-}
-
-fn problem(error: SchedulesError) -> Problem {
-    let detail = error.to_string();
-    match error {
-        SchedulesError::Invalid(faults) => Problem::invalid(faults),
-        SchedulesError::Unavailable(_) => Problem::new(ProblemKind::RedisUnavailable, detail),
-        SchedulesError::Unknown(_) => Problem::new(ProblemKind::OutcomeUnknown, detail),
-    }
 }

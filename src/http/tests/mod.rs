@@ -22,11 +22,12 @@ use super::intake::Bodies;
 use super::public::Public;
 use super::serve::{Answer, Door, Listener};
 use crate::conn::{self, Budget, Options, Owner, Target};
-use crate::flow::chains::{Chains, ChainsError, Stored};
+use crate::flow::chains::{Chains, Stored};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::{Listen, Upstream};
 use crate::flow::notify::Notify;
 use crate::flow::schedules::Schedules;
+use crate::flow::stored::StoreError;
 use crate::history::{History, Retention};
 use crate::hub::{Bounds, Encoded, Hub, Limits, Touched};
 use crate::model::{ChannelName, Component, Fault, Notification, Subscription};
@@ -65,23 +66,23 @@ impl Upstream for Redis {
 struct Shelf;
 
 impl Chains for Shelf {
-    fn put<'a>(&'a self, id: &'a str, chain: Value) -> BoxFuture<'a, Result<Stored, ChainsError>> {
+    fn put<'a>(&'a self, id: &'a str, chain: Value) -> BoxFuture<'a, Result<Stored, StoreError>> {
         Box::pin(async move {
             if chain.get("nodes").is_none() {
                 let message = "is missing".into();
-                return Err(ChainsError::Invalid(vec![Fault { path: "$.nodes".into(), message }]));
+                return Err(StoreError::Invalid(vec![Fault { path: "$.nodes".into(), message }]));
             }
             Ok(Stored { chain, created: id != "known" })
         })
     }
-    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Value>, ChainsError>> {
+    fn get<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Option<Value>, StoreError>> {
         assert_ne!(id, "bug");
         Box::pin(async move { Ok((id == "known").then(|| serde_json::json!({ "id": id }))) })
     }
-    fn list(&self) -> BoxFuture<'_, Result<Vec<Value>, ChainsError>> {
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Value>, StoreError>> {
         Box::pin(async { Ok(vec![]) })
     }
-    fn delete<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, ChainsError>> {
+    fn delete<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move { Ok(id == "known") })
     }
 }
