@@ -159,8 +159,7 @@ fn not_found() -> Problem {
 
 /// Says what a path allows. For a page of an allowed origin this is the preflight.
 fn options(allowed: &str) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
+    let mut response = no_content();
     let headers = response.headers_mut();
     if let Ok(allowed) = HeaderValue::from_str(allowed) {
         headers.insert(ALLOW, allowed.clone());
