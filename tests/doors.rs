@@ -249,8 +249,8 @@ async fn at_the_end_clients_are_told_and_nothing_of_ours_is_left_in_redis() {
     let house = House::start().await;
     let mut stream = Sse::open(&house.public, "/v1/stream?channel=a").await;
     house.notify("a", json!(1)).await;
-    house.server.sigterm();
     assert_eq!(heard(&mut stream).await, 1);
+    house.server.sigterm();
     let goodbye = loop {
         let event = stream.event().await;
         if event.event != "status" {
