@@ -43,6 +43,9 @@ pub struct Message {
     /// The connection that it came by, as [`Status::generation`](super::Status::generation)
     /// counts. One that rises tells of a gap: what was published in between was not heard.
     pub generation: u64,
+    /// How many messages had found no room before this one came. One that rises tells of a gap
+    /// too.
+    pub overflows: u64,
 }
 
 #[derive(Default)]
@@ -208,7 +211,8 @@ impl Subscriptions {
         }
         let (channel, payload) = (channel.to_owned(), payload.into());
         let generation = self.speaking.load(Ordering::Relaxed);
-        let message = Message { subscription, channel, payload, generation };
+        let overflows = *self.overflows.borrow();
+        let message = Message { subscription, channel, payload, generation, overflows };
         match self.hand_off.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {

@@ -23,18 +23,15 @@ const TURN: usize = 64;
 /// those on the same thread write before a burst has filled their outboxes. Where something may
 /// have been missed, it is handed on from the history, before what comes next.
 pub async fn run(mut messages: Messages, hub: Hub, history: History, heartbeat: Heartbeat) {
-    let mut overflows = messages.overflows();
-    let mut gap = Gap::new(messages.watch(), history);
+    let mut gap = Gap::new(&messages, history);
     let mut fanout = Fanout::new(hub);
     let mut alive = tokio::time::interval(Heartbeat::INTERVAL);
     loop {
         tokio::select! {
-            // A gap comes before whatever comes after it. Those that found no room were behind a
-            // queue of others, so there are still enough before what came next.
+            // What came before a gap is handed on before it is filled, and what comes after it
+            // afterwards: so positions never go back.
             biased;
             _ = alive.tick() => heartbeat.beat(),
-            Ok(()) = overflows.changed() => gap.fill(&mut fanout, &heartbeat).await,
-            () = gap.opened() => gap.fill(&mut fanout, &heartbeat).await,
             message = messages.next() => {
                 let Some(mut message) = message else { return };
                 loop {
@@ -51,6 +48,7 @@ pub async fn run(mut messages: Messages, hub: Hub, history: History, heartbeat: 
                 }
                 fanout.write().await;
             }
+            () = gap.opened() => gap.fill(&mut fanout, &heartbeat).await,
         }
     }
 }
@@ -99,24 +97,42 @@ pub(super) struct Fanout {
     last: Option<Publish>,
     touched: Touched,
     burst: Burst,
-    /// The last that was handed on, or where the history was when there was nothing before.
-    pub(super) position: Option<Position>,
-    /// What is after the first of these and not after the second was handed on from the history:
-    /// when it comes, it is no news.
-    pub(super) filled: Option<(Position, Position)>,
+    /// Up to here everything was handed on, or told as lost.
+    position: Option<Position>,
+    /// Whether that is where the history was before anything came: some of what is before it may
+    /// still be to come.
+    guessed: bool,
 }
 
 impl Fanout {
     fn new(hub: Hub) -> Self {
         let burst = Burst::within(hub.bounds());
         let touched = Touched::default();
-        Self { hub, last: None, touched, burst, position: None, filled: None }
+        Self { hub, last: None, touched, burst, position: None, guessed: false }
     }
 
-    fn has_filled(&self, position: Position) -> bool {
-        self.filled.is_some_and(|(after, upto)| {
-            position.is_covered_by(upto) && !position.is_covered_by(after)
-        })
+    /// Up to where everything was handed on, or told as lost.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// Everything up to here was handed on from the history, or told as lost. It may still come
+    /// by the connection: each client knows what it has.
+    pub(super) fn has_all_up_to(&mut self, position: Position) {
+        (self.position, self.guessed) = (Some(position), false);
+    }
+
+    /// The history is here, and nothing has come yet.
+    pub(super) fn begins_at(&mut self, head: Position) {
+        (self.position, self.guessed) = (Some(head), true);
+    }
+
+    /// This came by the connection. By the clock, because what comes late from before a flush of
+    /// Redis is not where the history is.
+    fn came(&mut self, position: Position) {
+        if self.guessed || self.position.is_none_or(|it| it.at < position.at) {
+            self.has_all_up_to(position);
+        }
     }
 
     /// Writes what was handed on into the sockets.
@@ -135,7 +151,7 @@ impl Fanout {
 
     /// Hands on a notification that was missed, and lets the clients write when it is their turn.
     pub(super) async fn hand_on_late(&mut self, notification: &Notification, bytes: usize) {
-        let mut encoded = Encoded::new(notification);
+        let mut encoded = Encoded::late(notification);
         self.hub.dispatch(&notification.channel, &mut encoded, &mut self.touched);
         self.burst.count(bytes);
         if self.burst.is_enough() {
@@ -159,11 +175,9 @@ impl Fanout {
             Some(last) => self.last.insert(last),
             None => {
                 let (mut notification, context) = decode(&name, &payload)?;
-                let position = notification.position();
-                if position.is_some_and(|position| self.has_filled(position)) {
-                    return Ok(());
+                if let Some(position) = notification.position() {
+                    self.came(position);
                 }
-                self.position = position.or(self.position);
                 let span = deliver_span(context);
                 let dispatch = || self.hub.dispatch(&name, &mut notification, &mut self.touched);
                 let clients = span.in_scope(dispatch);
@@ -225,6 +239,9 @@ mod tests {
         let socket = Fake::of(client.outbox(), usize::MAX);
         (client, socket)
     }
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::parse(name).unwrap()
+    }
     fn hear(client: &mut Client, text: &str) {
         let wanted = client.want(&[Subscription::parse(text).unwrap()]).unwrap();
         client.hear(&wanted);
@@ -232,7 +249,7 @@ mod tests {
     fn message(came_by: &str, channel: &str, payload: &[u8]) -> Message {
         let subscription = Subscription::parse(came_by).unwrap();
         let payload = Bytes::copy_from_slice(payload);
-        Message { subscription, channel: channel.into(), payload, generation: 1 }
+        Message { subscription, channel: channel.into(), payload, generation: 1, overflows: 0 }
     }
     fn ids(socket: &Fake) -> Vec<String> {
         let text = socket.taken();
@@ -267,22 +284,68 @@ mod tests {
         assert_ne!(heard[0], heard[1]);
     }
 
-    #[test]
-    fn what_the_history_filled_is_no_news_and_what_was_before_that_is() {
+    fn at(at: u64) -> Position {
+        Position { epoch: 1, at }
+    }
+    fn comes(fanout: &mut Fanout, at: Position) {
+        let payload = format!(
+            r#"{{"specversion":"1.0","id":"{}","source":"/","type":"t","publishedms":"1","position":"{at}"}}"#,
+            at.at
+        );
+        fanout.route(message("door", "door", payload.as_bytes())).unwrap();
+    }
+
+    /// Read in many pages, from a history that is gone before the last of them.
+    #[tokio::test]
+    async fn what_was_handed_on_late_is_no_news_when_it_comes_whatever_became_of_the_history() {
         let (mut fanout, hub) = house();
         let (_client, socket) = listen(&hub, "door");
-        let position = |at| Position { epoch: 1, at };
-        fanout.filled = Some((position(3), position(5)));
-        for at in 2..8 {
-            let payload = format!(
-                r#"{{"specversion":"1.0","id":"{at}","source":"/","type":"t","publishedms":"1","position":"{}"}}"#,
-                position(at)
-            );
-            fanout.route(message("door", "door", payload.as_bytes())).unwrap();
+        comes(&mut fanout, at(3));
+        for late in 4..6 {
+            let mut notification = Notification::from_wire(&channel("door"), b"0").unwrap();
+            notification.id = late.to_string();
+            notification.position = Some(at(late));
+            fanout.hand_on_late(&notification, 1).await;
+        }
+        let elsewhere = Position { epoch: 2, at: 9 };
+        fanout.has_all_up_to(elsewhere);
+        for late in 4..8 {
+            comes(&mut fanout, at(late));
+        }
+        assert_eq!(fanout.position(), Some(elsewhere), "not back in what is gone");
+        comes(&mut fanout, Position { epoch: 2, at: 10 });
+        while fanout.touched.write(9) {}
+        assert_eq!(ids(&socket), ["3", "4", "5", "6", "7", "10"].map(|id| format!("\"{id}\"")));
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_a_gap_is_filled_hears_what_was_handed_on_before_it_heard() {
+        let (mut fanout, hub) = house();
+        let mut notification = Notification::from_wire(&channel("door"), b"0").unwrap();
+        notification.position = Some(at(4));
+        fanout.hand_on_late(&notification, 1).await;
+        let (client, socket) = listen(&hub, "door");
+        client.outbox().begin_at(at(3));
+        fanout.has_all_up_to(at(5));
+        let word = |_| Frame::announcement(Bytes::new());
+        assert!(!client.advance(word), "it is not where the others are");
+        for late in 3..6 {
+            comes(&mut fanout, at(late));
         }
         while fanout.touched.write(9) {}
-        assert_eq!(ids(&socket), ["\"2\"", "\"3\"", "\"6\"", "\"7\""]);
-        assert_eq!(fanout.position, Some(position(7)));
+        assert_eq!(ids(&socket), ["\"4\"", "\"5\""]);
+    }
+
+    #[test]
+    fn where_the_history_was_at_first_is_before_what_comes_then() {
+        let (mut fanout, _hub) = house();
+        fanout.begins_at(at(5));
+        let _ = fanout.route(message("door", "door", b"no place"));
+        assert_eq!(fanout.position(), Some(at(5)));
+        for (comes, is) in [(3, 3), (4, 4), (6, 6), (5, 6)] {
+            fanout.came(at(comes));
+            assert_eq!(fanout.position(), Some(at(is)));
+        }
     }
 
     proptest! {

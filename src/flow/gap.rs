@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::fanout::Fanout;
 use super::lost;
-use crate::conn::{Error, Message, Status};
+use crate::conn::{Error, Message, Messages, Status};
 use crate::health::Heartbeat;
 use crate::history::{History, Missed, Size};
 use crate::model::{ConnectionState, GapOutcome, LostReason, Position, Subscription};
@@ -18,32 +18,41 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The shared connection may become ready a moment after the subscriber.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// The gap between one subscriber connection and the next.
+/// The gap between one subscriber connection and the next, or where messages found no room.
 pub(super) struct Gap {
     status: watch::Receiver<Status>,
+    overflows: watch::Receiver<u64>,
     history: History,
     /// The connection before which there is no gap any more.
     generation: u64,
+    /// So many overflows leave none any more.
+    overflowed: u64,
 }
 
 impl Gap {
-    pub(super) fn new(status: watch::Receiver<Status>, history: History) -> Self {
-        Self { status, history, generation: 0 }
+    pub(super) fn new(messages: &Messages, history: History) -> Self {
+        let (status, overflows) = (messages.watch(), messages.overflows());
+        Self { status, overflows, history, generation: 0, overflowed: 0 }
     }
 
     /// Resolves when there is a new connection, and all subscriptions are confirmed on it: from
-    /// then on nothing is missed. Cancel-safe.
+    /// then on nothing is missed; or when a message has found no room. Cancel-safe.
     pub(super) async fn opened(&mut self) {
-        let generation = self.generation;
-        let newer = |status: &Status| status.is_ready() && status.generation > generation;
-        if self.status.wait_for(newer).await.is_err() {
+        let Self { status, overflows, generation, overflowed, .. } = self;
+        let newer = |status: &Status| status.is_ready() && status.generation > *generation;
+        let opened = tokio::select! {
+            newer = status.wait_for(newer) => newer.is_ok(),
+            more = overflows.wait_for(|count| *count > *overflowed) => more.is_ok(),
+        };
+        // Their owner is gone.
+        if !opened {
             std::future::pending().await
         }
     }
 
-    /// Whether the message came by a newer connection.
+    /// Whether the message is the first after a gap.
     pub(super) fn is_before(&self, message: &Message) -> bool {
-        message.generation > self.generation
+        message.generation > self.generation || message.overflows > self.overflowed
     }
 
     /// Fills the gap before a message that may have come before all subscriptions were confirmed.
@@ -53,8 +62,10 @@ impl Gap {
         fanout: &mut Fanout,
         heartbeat: &Heartbeat,
     ) {
+        let newest = self.generation;
         let settled = |status: &Status| {
-            status.state == ConnectionState::Closed
+            message.generation <= newest
+                || status.state == ConnectionState::Closed
                 || status.is_ready() && status.generation >= message.generation
         };
         while tokio::time::timeout(Heartbeat::INTERVAL, self.status.wait_for(settled))
@@ -74,6 +85,8 @@ impl Gap {
         if status.is_ready() {
             self.generation = status.generation;
         }
+        // What found no room until now was published, so it is in the history.
+        self.overflowed = *self.overflows.borrow_and_update();
         let (began, history) = (Instant::now(), &self.history);
         let heard = fanout.hub.heard();
         let mut search = Search { heard, filled: 0, lost: false };
@@ -81,7 +94,7 @@ impl Gap {
         if self.generation > 1 {
             let unkept = history.unkept(&search.heard);
             search.tell(fanout, &unkept, LostReason::Off, None);
-            if history.is_on() && fanout.position.is_none() {
+            if history.is_on() && fanout.position().is_none() {
                 // Where the history was before could never be read.
                 let heard = search.heard.clone();
                 search.tell(fanout, &heard, LostReason::Unavailable, None);
@@ -119,16 +132,15 @@ struct Search {
 impl Search {
     /// One page; true after the last.
     async fn step(&mut self, fanout: &mut Fanout, history: &History) -> Result<bool, Error> {
-        let Some(after) = fanout.position else {
-            fanout.position = Some(history.head().await?);
+        let Some(after) = fanout.position() else {
+            fanout.begins_at(history.head().await?);
             return Ok(true);
         };
         match history.since(after, &self.heard, Size::MOST).await? {
             Missed::Lost { reason, head } => {
                 let heard = std::mem::take(&mut self.heard);
                 self.tell(fanout, &heard, reason, Some(head));
-                fanout.position = Some(head);
-                fanout.filled = None;
+                fanout.has_all_up_to(head);
                 Ok(true)
             }
             Missed::Page(page) => {
@@ -138,12 +150,7 @@ impl Search {
                     fanout.hand_on_late(&notification, entry.payload.len()).await;
                     self.filled += 1;
                 }
-                fanout.position = Some(page.upto);
-                // What is not after the begin may still be on its way here, and is news then. As long
-                // as nothing came since, what was filled before is still on its way too.
-                let went_on = fanout.filled.filter(|(_, upto)| *upto == after);
-                let began = went_on.map_or(after, |(began, _)| began);
-                fanout.filled = Some((began, page.upto));
+                fanout.has_all_up_to(page.upto);
                 Ok(page.complete)
             }
         }

@@ -11,8 +11,7 @@ use crate::telemetry::events::client::Enqueued;
 impl Outbox {
     /// The client has everything up to here, and hears what comes after.
     pub fn begin_at(&self, position: Position) {
-        let mut state = self.lock();
-        (state.floor, state.cursor) = (Some(position), Some(position));
+        self.lock().cursor = Some(position);
     }
 
     /// Keeps back what comes, until [`Outbox::release`].
@@ -28,16 +27,18 @@ impl Outbox {
         wake(state);
     }
 
-    /// The client knows everything up to `upto`, and goes on with what was kept back since. False
-    /// when that was too much to be kept: then it has to be read, and is kept back anew.
+    /// The client knows everything up to `upto`, or else what it was told last, and goes on with
+    /// what was kept back since. False when that was too much to be kept: then it has to be read,
+    /// and is kept back anew.
     pub fn release(&self, upto: Option<Position>) -> bool {
         let mut state = self.lock();
         let Some(hold) = state.hold.take() else { return true };
-        let Some(frames) = hold.release(upto) else {
+        let known = upto.or(state.cursor);
+        let Some(frames) = hold.release(known) else {
             state.hold = Some(Box::default());
             return false;
         };
-        (state.floor, state.cursor) = (upto, upto.or(state.cursor));
+        state.cursor = known;
         for frame in frames {
             state.cursor = frame.position().or(state.cursor);
             self.enter(&mut state, frame, &mut Enqueued::default());
@@ -63,14 +64,9 @@ impl Outbox {
 }
 
 impl State {
-    /// Whether the client has it by the history. Once something newer came, all that was on its
-    /// way has come.
-    pub(super) fn knows(&mut self, position: Option<Position>) -> bool {
-        let Some((floor, position)) = self.floor.zip(position) else { return false };
-        let known = position.is_covered_by(floor);
-        if !known {
-            self.floor = None;
-        }
-        known
+    /// Whether the client has it already. What it has by the history may still be on its way to it
+    /// by the subscriber connection; each way has the order of the history.
+    pub(super) fn knows(&self, position: Option<Position>) -> bool {
+        self.cursor.zip(position).is_some_and(|(cursor, position)| position.is_covered_by(cursor))
     }
 }

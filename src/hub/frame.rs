@@ -87,6 +87,7 @@ pub struct Encoded {
     json: Vec<u8>,
     accepted: Option<Accepted>,
     position: Option<Position>,
+    late: bool,
     spare: Spare,
     sse: Option<Bytes>,
     ws: Option<Bytes>,
@@ -103,13 +104,25 @@ impl Encoded {
         let trace = TraceId::of(context);
         let accepted = notification.accepted_ms.map(|at_ms| Accepted { at_ms, trace });
         let (json, position) = (notification.to_client_json(), notification.position);
-        Self { json, accepted, position, spare: Spare::No, sse: None, ws: None }
+        let (late, spare) = (false, Spare::No);
+        Self { json, accepted, position, late, spare, sse: None, ws: None }
     }
 
     /// A notification for a client that was away when it came. How late it is says nothing about
     /// this service, so its latency is not measured.
     pub fn replayed(notification: &Notification) -> Self {
         Self { accepted: None, ..Self::new(notification) }
+    }
+
+    /// One that is handed on from the history, and may come once more. Who begins to listen in
+    /// between hears it then, so what is before it is not yet behind everybody.
+    pub fn late(notification: &Notification) -> Self {
+        Self { late: true, ..Self::new(notification) }
+    }
+
+    /// Whether it is [`Encoded::late`].
+    pub(super) fn is_late(&self) -> bool {
+        self.late
     }
 
     /// Where it stands in the history, if that has it.

@@ -136,7 +136,9 @@ impl Hub {
             let frame = || notification.frame(outbox.transport());
             clients += u64::from(outbox.push_once(number, position, frame, &mut enqueued, touched));
         }
-        state.position = position.or(state.position);
+        if !notification.is_late() {
+            state.position = position.or(state.position);
+        }
         heard.then_some(clients)
     }
 

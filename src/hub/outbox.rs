@@ -93,10 +93,7 @@ pub(super) struct State {
     last: Option<u64>,
     /// There while the client is told what it has missed.
     pub(super) hold: Option<Box<Hold>>,
-    /// The client has everything up to here, by the history. What is still on its way to it by the
-    /// subscriber connection is no news.
-    pub(super) floor: Option<Position>,
-    /// Up to here everything was pushed that the client is to hear.
+    /// Up to here everything was pushed that the client is to hear; what comes again is no news.
     pub(super) cursor: Option<Position>,
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::clock::{Clocks, Whose};
 use crate::support::eventually::within;
 use crate::support::http::Http;
 use crate::support::process::{Daemon, Launch};
@@ -52,6 +53,7 @@ pub struct Member {
 /// The whole fleet, on one Redis.
 pub struct Fleet {
     redis_url: String,
+    clocks: Arc<Clocks>,
     servers: Vec<Mutex<Arc<Member>>>,
     workers: Vec<Mutex<Arc<Member>>>,
     /// What no fault explains.
@@ -60,16 +62,17 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts it on the Redis at this URL.
-    pub async fn start(redis_url: &str) -> Fleet {
+    pub async fn start(redis_url: &str, clocks: Arc<Clocks>) -> Fleet {
         let (mut servers, mut workers) = (Vec::new(), Vec::new());
         for place in Place::all() {
-            let member = Mutex::new(Arc::new(start(redis_url, place).await));
+            let member = Mutex::new(Arc::new(start(redis_url, &clocks, place).await));
             match place {
                 Place::Server(_) => servers.push(member),
                 Place::Worker(_) => workers.push(member),
             }
         }
-        Fleet { redis_url: redis_url.to_owned(), servers, workers, odd: Mutex::default() }
+        let (redis_url, odd) = (redis_url.to_owned(), Mutex::default());
+        Fleet { redis_url, clocks, servers, workers, odd }
     }
 
     /// The process in this place now.
@@ -102,7 +105,7 @@ impl Fleet {
 
     /// Starts a new process in this place. Whatever was there is killed, if it has not ended.
     pub async fn renew(&self, place: Place) {
-        let member = Arc::new(start(&self.redis_url, place).await);
+        let member = Arc::new(start(&self.redis_url, &self.clocks, place).await);
         self.listen_to(place);
         *self.slot(place).lock().unwrap() = member;
     }
@@ -151,8 +154,11 @@ impl Fleet {
 }
 
 /// Starts a process and returns when it listens, which it does without Redis too.
-async fn start(redis_url: &str, place: Place) -> Member {
-    let daemon = launch(redis_url, place).env("RUST_LOG", "info").start();
+async fn start(redis_url: &str, clocks: &Clocks, place: Place) -> Member {
+    let clock = clocks.variables(Whose::Process(place));
+    let launch = launch(redis_url, place).env("RUST_LOG", "info");
+    let launch = clock.into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+    let daemon = launch.start();
     let admin = daemon.admin().await;
     let public = match place {
         Place::Server(_) => Some(daemon.public().await),

@@ -10,6 +10,7 @@ use trunkline::queue::{GROUP, Keys};
 use crate::books::{CHAIN, NODE, What};
 use crate::check;
 use crate::clients::{Client, Transport};
+use crate::clock::{self, Clocks, Whose};
 use crate::dials::Dials;
 use crate::failover;
 use crate::faults;
@@ -58,6 +59,7 @@ pub struct Lab {
     /// Behind it, before Redis: who may speak to which one.
     pub(crate) gate: Proxy,
     pub(crate) redis: Redis,
+    pub(crate) clocks: Arc<Clocks>,
     clients: Vec<Client>,
     hush: Mutex<Option<Hush>>,
     /// What each process took when it was first at rest, by its id.
@@ -71,11 +73,14 @@ impl Lab {
         // Written before it is answered, and never put off: what was answered outlives a crash
         // of Redis, if not of the machine.
         let redis = Redis::plan().argument("appendonly", "yes").argument("appendfsync", "no");
+        let clocks = Arc::new(Clocks::right());
+        let clock = clocks.variables(Whose::Redis);
+        let redis = clock.into_iter().fold(redis, |plan, (name, value)| plan.env(name, value));
         let redis = failover::quick(redis).start();
         let gate = Proxy::to(redis.port());
         let network = Proxy::to(gate.port());
         let witness = Witness::start(redis.socket()).await;
-        let fleet = Arc::new(Fleet::start(&network.url()).await);
+        let fleet = Arc::new(Fleet::start(&network.url(), Arc::clone(&clocks)).await);
         let (load, hush) = Load::start(&fleet, rate).await;
         let listen = |(number, &(transport, channels)): (usize, &(Transport, _))| {
             Client::start(&fleet, number, transport, channels)
@@ -88,6 +93,7 @@ impl Lab {
             network,
             gate,
             redis,
+            clocks,
             clients,
             hush: Mutex::new(Some(hush)),
             usages: Mutex::default(),
@@ -108,6 +114,7 @@ impl Lab {
             faults::happen(self, &plan.redis, redis_faults::befall),
             faults::happen(self, &plan.network, faults::network),
             faults::happen(self, &plan.fleet, faults::fleet),
+            faults::happen(self, &plan.clocks, clock::befall),
         );
         let ended = Instant::now();
         self.fleet.recovers(PATIENCE).await;

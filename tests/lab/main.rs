@@ -10,6 +10,7 @@
 mod books;
 mod check;
 mod clients;
+mod clock;
 mod dials;
 mod ear;
 mod failover;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use crate::clock::{ClockFault, Whose};
 use crate::fleet::{LEASE, Place};
 use crate::support::proxy::Direction;
 
@@ -75,7 +76,7 @@ pub struct Step<F> {
     pub lasts: Duration,
 }
 
-/// What happens in one round: three sequences, side by side.
+/// What happens in one round: four sequences, side by side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// To Redis.
@@ -84,17 +85,19 @@ pub struct Plan {
     pub network: Vec<Step<NetworkFault>>,
     /// To the processes.
     pub fleet: Vec<Step<FleetFault>>,
+    /// To the clocks.
+    pub clocks: Vec<Step<ClockFault>>,
 }
 
 impl Plan {
     /// How many faults there are.
     pub fn len(&self) -> usize {
-        self.redis.len() + self.network.len() + self.fleet.len()
+        self.redis.len() + self.network.len() + self.fleet.len() + self.clocks.len()
     }
 
     /// No fault at all.
     pub fn quiet() -> Plan {
-        Plan { redis: Vec::new(), network: Vec::new(), fleet: Vec::new() }
+        Plan { redis: Vec::new(), network: Vec::new(), fleet: Vec::new(), clocks: Vec::new() }
     }
 
     /// The one that belongs to this seed; its faults begin within so many seconds.
@@ -110,7 +113,9 @@ impl Plan {
             let roll = Step { after, fault: FleetFault::Roll, lasts };
             fleet.insert(rng.usize(..=fleet.len()), roll);
         }
-        Plan { redis, network, fleet }
+        // Of a source of its own: the other three are what they were before clocks were moved.
+        let clocks = steps(&mut Rng::with_seed(!seed), within, clock_faults);
+        Plan { redis, network, fleet, clocks }
     }
 }
 
@@ -121,7 +126,9 @@ impl fmt::Display for Plan {
         writeln!(f, "  to the way there:")?;
         self.network.iter().try_for_each(|step| writeln!(f, "    {step}"))?;
         writeln!(f, "  to the processes:")?;
-        self.fleet.iter().try_for_each(|step| writeln!(f, "    {step}"))
+        self.fleet.iter().try_for_each(|step| writeln!(f, "    {step}"))?;
+        writeln!(f, "  to the clocks:")?;
+        self.clocks.iter().try_for_each(|step| writeln!(f, "    {step}"))
     }
 }
 
@@ -197,6 +204,21 @@ fn fleet_faults(rng: &mut Rng) -> Vec<FleetFault> {
         FleetFault::Kill(one(&killed)),
         FleetFault::Freeze(one(&all)),
         FleetFault::Freeze(one(&all)),
+    ]
+}
+
+/// Leases, retries and schedules wait by the clock of Redis: one that went back by more than a few
+/// seconds would have them wait for longer than a round has patience. No process counts on its own.
+fn clock_faults(rng: &mut Rng) -> Vec<ClockFault> {
+    const HOUR: i64 = 3_600_000;
+    let all: Vec<_> = Place::all().collect();
+    let mut one = || Whose::Process(*rng.choice(&all).expect("a fleet has places"));
+    let (ahead, behind) = (one(), one());
+    vec![
+        ClockFault { whose: Whose::Redis, ms: rng.i64(100..2500) },
+        ClockFault { whose: Whose::Redis, ms: -rng.i64(100..2500) },
+        ClockFault { whose: ahead, ms: HOUR },
+        ClockFault { whose: behind, ms: -HOUR },
     ]
 }
 

@@ -69,15 +69,17 @@ fn set(lab: &Lab, setting: &str, to: &str) {
 }
 
 async fn crash(lab: &Lab, lasts: Duration) {
+    let redis = &lab.redis;
     block_in_place(|| {
         lab.gate.refuse();
         lab.witness.will_be_cut();
-        lab.redis.kill9();
+        redis.kill9();
     });
     sleep(lasts).await;
-    block_in_place(|| lab.redis.restart());
+    block_in_place(|| redis.restart());
     // Nobody else is let in before: what the witness does not hear is not published.
     lab.witness.listens().await;
+    block_in_place(|| lab.witness.reads_what_was_kept(redis));
     block_in_place(|| lab.gate.forward());
 }
 

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::books::{Published, Times, What};
 use crate::support::eventually::eventually;
+use crate::support::redis::Redis;
 use crate::support::resp::{Connection, Reply};
 
 /// The name of its connection in CLIENT LIST: no fault is aimed at it.
@@ -14,7 +17,8 @@ pub const NAME: &str = "lab:witness";
 
 /// Hears every notification of the laboratory that this Redis publishes, from the moment at
 /// which Redis can be reached by anybody: whoever starts Redis again lets the fleet in only
-/// after [`Witness::listens`]. So what it has not heard was not published.
+/// after [`Witness::listens`]. So what it has not heard was not published, but for what
+/// [`Witness::reads_what_was_kept`] finds.
 pub struct Witness {
     told: Arc<Told>,
     /// How many times it was cut off on purpose.
@@ -25,6 +29,8 @@ pub struct Witness {
 struct Told {
     published: Mutex<Published>,
     odd: Mutex<Vec<String>>,
+    /// The position of the last it heard, in the order of the history.
+    position: AtomicU64,
     /// How many times it has subscribed.
     subscribed: AtomicU64,
     /// How many times that has ended.
@@ -68,6 +74,22 @@ impl Witness {
             }
         })
         .await;
+    }
+
+    /// Enters what Redis had kept when it crashed and told nobody: it writes to its file before it
+    /// writes to anybody. Clients get it from the history, and its job is done again, because
+    /// nobody answered whoever published it.
+    pub fn reads_what_was_kept(&self, redis: &Redis) {
+        let after = format!("({}-0", self.told.position.load(Ordering::SeqCst));
+        for stream in redis.cli(&["KEYS", "trunkline:{history}:stream:lab.*"]).texts() {
+            let kept = redis.cli(&["XRANGE", &stream, &after, "+"]);
+            for entry in kept.list() {
+                match entry.list()[1].list().last() {
+                    Some(Reply::Text(payload)) => self.told.hear(payload),
+                    other => panic!("an entry of {stream} ends in {other:?}"),
+                }
+            }
+        }
     }
 
     /// What it heard since this was last asked, and what it cannot explain.
@@ -128,6 +150,23 @@ impl Drop for Witness {
     }
 }
 
+impl Told {
+    fn hear(&self, payload: &[u8]) {
+        let document = serde_json::from_slice::<Value>(payload).map_err(|error| error.to_string());
+        match document.and_then(|notification| What::of(&notification).map(|it| (notification, it)))
+        {
+            Ok((notification, what)) => {
+                self.published.lock().unwrap().entry(what).or_default().again();
+                let position = notification["position"].as_str().unwrap_or_default();
+                if let Some(at) = position.rsplit('-').next().and_then(|at| at.parse().ok()) {
+                    self.position.store(at, Ordering::SeqCst);
+                }
+            }
+            Err(why) => self.odd.lock().unwrap().push(why),
+        }
+    }
+}
+
 fn listen(socket: &Path, told: &Told) -> std::io::Result<()> {
     // Longer than any silence; the end of Redis ends it too.
     let mut connection = Connection::open(socket, Duration::from_secs(3600))?;
@@ -143,11 +182,7 @@ fn listen(socket: &Path, told: &Told) -> std::io::Result<()> {
             Err(end) => break end,
         };
         let Some(Reply::Text(payload)) = message.list().get(3) else { continue };
-        let document = serde_json::from_slice(payload).map_err(|error| error.to_string());
-        match document.and_then(|notification| What::of(&notification)) {
-            Ok(what) => told.published.lock().unwrap().entry(what).or_default().again(),
-            Err(why) => told.odd.lock().unwrap().push(why),
-        }
+        told.hear(payload);
     };
     told.ended.fetch_add(1, Ordering::SeqCst);
     Err(end)

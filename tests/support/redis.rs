@@ -1,5 +1,6 @@
 //! A real Redis of one's own.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub struct Plan {
     listen: Listen,
     arguments: Vec<String>,
     users: Vec<String>,
+    environment: Vec<(String, OsString)>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -71,6 +73,12 @@ impl Plan {
     /// Lines of an ACL file, e.g. `user default off`. The harness keeps a user for itself.
     pub fn users(mut self, lines: &[&str]) -> Plan {
         self.users.extend(lines.iter().map(|&line| line.to_owned()));
+        self
+    }
+
+    /// An environment variable.
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Plan {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -314,6 +322,7 @@ fn launch(
     }
     // What it says before it has opened its log, e.g. of a wrong setting, belongs there too.
     let log_file = File::options().append(true).create(true).open(place("redis.log")).unwrap();
+    command.envs(plan.environment.iter().cloned());
     command.args(&plan.arguments).stdin(Stdio::null());
     command.stdout(log_file.try_clone().unwrap()).stderr(log_file);
     let said_before = log(directory).len();
