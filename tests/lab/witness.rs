@@ -187,3 +187,38 @@ fn listen(socket: &Path, told: &Told) -> std::io::Result<()> {
     told.ended.fetch_add(1, Ordering::SeqCst);
     Err(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::books::Times;
+
+    /// As the history has them: the position is the entry's, and not in the payload.
+    fn keep(redis: &Redis, at: u64) -> String {
+        let payload = format!(r#"{{"subject":"lab.direct.0","data":{{"number":{at}}}}}"#);
+        let (stream, id) = ("trunkline:{history}:stream:lab.direct.0", format!("{at}-0"));
+        redis.cli(&["XADD", stream, &id, "before", "0", "payload", &payload]);
+        payload.replacen('{', &format!(r#"{{"position":"0000000000000001-{at}","#), 1)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_redis_kept_and_told_nobody_counts_as_published_once() {
+        let redis = Redis::start();
+        let witness = Witness::start(redis.socket()).await;
+        for at in [5, 6] {
+            let told = keep(&redis, at);
+            redis.cli(&["PUBLISH", "trunkline:notify:lab.direct.0", &told]);
+        }
+        eventually("the witness hears", async || match witness.published().len() {
+            2 => Ok(()),
+            some => Err(some),
+        })
+        .await;
+        keep(&redis, 7);
+        witness.reads_what_was_kept(&redis);
+        let (published, odd) = witness.take();
+        assert_eq!(odd, [""; 0]);
+        let expected = [5, 6, 7].map(|at| (What::Direct(0, at), Times::exactly(1)));
+        assert_eq!(published, expected.into());
+    }
+}
