@@ -275,12 +275,14 @@ impl ClientEntry {
             found.unwrap_or_else(|| panic!("no {name} in {line:?}")).1.to_owned()
         };
         let number = |name: &str| field(name).parse().unwrap();
+        // Below zero where the clock went back since.
+        let seconds = |name: &str| field(name).parse::<i64>().unwrap().max(0) as u64;
         ClientEntry {
             id: number("id"),
             addr: field("addr"),
             name: field("name"),
-            age: number("age"),
-            idle: number("idle"),
+            age: seconds("age"),
+            idle: seconds("idle"),
             sub: number("sub"),
             psub: number("psub"),
             cmd: field("cmd"),
