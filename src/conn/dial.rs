@@ -80,7 +80,13 @@ impl From<Error> for DialError {
             Error::Timeout { .. } => ConnectFailure::Timeout,
             _ => ConnectFailure::Other,
         };
-        Self::new(failure, error.to_string())
+        // Of a dial nothing is in doubt: there was no command but its own.
+        let detail = match &error {
+            Error::Timeout { .. } => "redis did not answer in time".to_owned(),
+            Error::Disconnected => "the connection was lost before it was ready".to_owned(),
+            error => error.to_string(),
+        };
+        Self::new(failure, detail)
     }
 }
 
@@ -259,4 +265,17 @@ pub(super) async fn ask(
     redis::parse_redis_value_async(&mut Default::default(), stream)
         .await
         .map_err(|error| broken(&error.category()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dial_leaves_nothing_in_doubt() {
+        for error in [Error::Timeout { after: Duration::ZERO }, Error::Disconnected] {
+            let DialError { detail, .. } = error.into();
+            assert!(!detail.contains("unknown") && !detail.contains("0ns"), "{detail}");
+        }
+    }
 }
