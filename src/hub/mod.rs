@@ -10,6 +10,7 @@ pub(crate) mod fake;
 mod frame;
 mod hold;
 mod outbox;
+mod presence;
 mod queue;
 mod registry;
 mod touched;
@@ -22,6 +23,8 @@ use crate::telemetry::events::client::Enqueued;
 
 pub use frame::{Encoded, Frame, event, id, sse_event, ws_message};
 pub use outbox::{Bounds, Outbox, Refused, Rest, Sink, Written};
+pub use presence::Changed;
+use presence::Changes;
 use registry::{ClientId, Registry};
 pub use touched::Touched;
 
@@ -88,6 +91,8 @@ struct State {
     position: Option<Position>,
     closed: bool,
     announced: Option<Frame>,
+    /// Of which subscriptions the number of clients may have changed.
+    changes: Changes,
 }
 
 impl Hub {
@@ -170,6 +175,8 @@ impl Hub {
         for outbox in state.registry.silence(subscription) {
             outbox.push(told(outbox.transport()));
         }
+        // Rare, and it would take a look at every client to say of what else the number changed.
+        state.changes = Changes::All;
     }
 
     /// Admits nobody any more and tells every client goodbye; each still gets what waits for it.
@@ -255,6 +262,7 @@ impl Client {
         let mut state = self.hub.0.lock();
         self.outbox.open();
         state.registry.hear(self.id, &self.outbox, confirmed);
+        state.changes.note(confirmed, &self.subscriptions);
     }
 
     /// The same, with a word that comes before their first notification.
@@ -262,6 +270,7 @@ impl Client {
         let mut state = self.hub.0.lock();
         self.outbox.push(word);
         state.registry.hear(self.id, &self.outbox, confirmed);
+        state.changes.note(confirmed, &self.subscriptions);
     }
 
     /// Wants these no longer, with a word that comes after their last notification. What it
@@ -273,6 +282,7 @@ impl Client {
         for orphaned in state.registry.forget(self.id, &had) {
             (self.hub.0.unwanted)(orphaned);
         }
+        state.changes.note(&had, &self.subscriptions);
         self.outbox.push(word);
     }
 
@@ -298,6 +308,7 @@ impl Drop for Client {
         for orphaned in state.registry.forget(self.id, &subscriptions) {
             (self.hub.0.unwanted)(orphaned);
         }
+        state.changes.note(&subscriptions, []);
         drop(state);
         self.outbox.abandon();
     }

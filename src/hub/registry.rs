@@ -106,6 +106,22 @@ impl Registry {
         topics.flat_map(|topic| topic.hearers.values())
     }
 
+    /// How many hear this and nothing wider. Of what one client hears, whatever covers a channel
+    /// lies one within the other, so exactly one of it is the widest: the sum of this over all
+    /// that covers a channel is the number of clients that hear it, each once.
+    pub(super) fn outermost(&self, subscription: &Subscription) -> u64 {
+        let Some(topic) = self.topics.get(subscription) else { return 0 };
+        let most = if self.prefixes == 0 { 0 } else { usize::MAX };
+        let wider = subscription.wider().take(most);
+        let wider = wider.filter_map(|wider| self.topics.get(&wider));
+        let wider: Vec<_> = wider.filter(|topic| !topic.hearers.is_empty()).collect();
+        if wider.is_empty() {
+            return topic.hearers.len() as u64;
+        }
+        let alone = |id: &&ClientId| !wider.iter().any(|wider| wider.hearers.contains_key(id));
+        topic.hearers.keys().filter(alone).count() as u64
+    }
+
     /// Whether this client hears it: confirmed, and not refused since.
     pub(super) fn hears(&self, id: ClientId, subscription: &Subscription) -> bool {
         self.topics.get(subscription).is_some_and(|topic| topic.hearers.contains_key(&id))

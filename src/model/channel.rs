@@ -66,6 +66,26 @@ impl Subscription {
         std::iter::once(Self::Exact(channel.clone())).chain(prefixes)
     }
 
+    /// Every other subscription that matches all that this one matches, widest first.
+    #[cfg(feature = "bridge")]
+    pub fn wider(&self) -> impl Iterator<Item = Self> + '_ {
+        let (text, most) = match self {
+            Self::Exact(name) => (name.as_str(), usize::MAX),
+            // Its own dot is the last.
+            Self::Prefix(prefix) => (prefix.as_str(), prefix.matches('.').count() - 1),
+        };
+        text.match_indices('.').take(most).map(|(at, _)| Self::Prefix(text[..=at].to_owned()))
+    }
+
+    /// Whether it matches nothing but what is below `prefix`, which ends in a dot.
+    #[cfg(feature = "bridge")]
+    pub fn is_within(&self, prefix: &str) -> bool {
+        match self {
+            Self::Exact(name) => name.as_str().starts_with(prefix),
+            Self::Prefix(own) => own.starts_with(prefix),
+        }
+    }
+
     /// Whether a notification on `channel` is meant for this subscription. `a.*` matches
     /// `a.b` and `a.b.c`, not `a`.
     pub fn matches(&self, channel: &ChannelName) -> bool {
@@ -134,6 +154,19 @@ mod tests {
         assert_eq!(below_a, Subscription::Prefix("a.".into()));
         assert!(below_a.matches(&channel("a.b")) && below_a.matches(&channel("a.b.c")));
         assert!(!below_a.matches(&channel("a")) && !below_a.matches(&channel("ab.c")));
+    }
+
+    #[cfg(feature = "bridge")]
+    #[test]
+    fn what_is_wider_than_a_subscription_are_the_prefixes_above_it() {
+        let wider = |text: &str| {
+            let subscription = Subscription::parse(text).unwrap();
+            subscription.wider().map(|it| it.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(wider("a"), [""; 0]);
+        assert_eq!(wider("a.*"), [""; 0]);
+        assert_eq!(wider("a.b.c"), ["a.*", "a.b.*"]);
+        assert_eq!(wider("a.b.c.*"), ["a.*", "a.b.*"]);
     }
 
     #[test]
