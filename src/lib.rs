@@ -57,7 +57,7 @@
 //! | 0 | [`model`], `config` | words: pure, no IO |
 //! | 1 | [`telemetry`] | the catalogue of metrics, events that log and count, tracing |
 //! | 2 | [`conn`] | THE connection: state, supervisor, budget, publisher, subscriber |
-//! | 3 | `queue`, `rules`, `index`, `hub`, `health` | rooms that do not know each other |
+//! | 3 | `queue`, `rules`, `index`, `history`, `presence`, `hub`, `health` | rooms that do not know each other |
 //! | 4 | `flow` | the data's paths, one file per path |
 //! | 5 | `http` | the doors |
 //! | 6 | `app` | assembles, starts, drains |
@@ -84,6 +84,8 @@ pub mod history;
 pub mod hub;
 #[cfg(feature = "bridge")]
 pub mod index;
+#[cfg(feature = "bridge")]
+pub mod presence;
 #[cfg(feature = "bridge")]
 pub mod queue;
 #[cfg(feature = "bridge")]

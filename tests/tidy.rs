@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["config"],
     &["telemetry"],
     &["conn"],
-    &["queue", "rules", "index", "hub", "health"],
+    &["queue", "rules", "index", "history", "presence", "hub", "health"],
     &["flow"],
     &["http"],
     &["app"],
@@ -38,8 +38,8 @@ const ONLY_IN: &[(&[&str], &[&str], &str)] = &[
     ),
     (
         &["redis::"],
-        &["conn", "queue", "index", "history"],
-        "go through conn::Publisher, conn::Subscriber, queue, index or history",
+        &["conn", "queue", "index", "history", "presence"],
+        "go through conn::Publisher, conn::Subscriber, queue, index, history or presence",
     ),
     (&["tungstenite::"], &["http"], "only the door of WebSockets reads frames"),
     (

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{self, Handle};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::daemon::{Daemon, Ground, Refusal, thread};
@@ -17,6 +18,7 @@ use crate::conn::{Budget, Messages, Owner, Subscriber};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
+use crate::flow::presence::{self, Audience};
 use crate::flow::schedules::Schedules;
 use crate::flow::{announce, fanout, refusals, sample};
 use crate::history::History;
@@ -26,6 +28,7 @@ use crate::http::serve::{Door, Listener};
 use crate::hub::{Bounds, Limits};
 use crate::index::{self, ChainStore};
 use crate::model::{Component, Fault, Label, Role};
+use crate::presence::Presence;
 use crate::queue::{Inspector, Keys, Producer, QueueOptions, ScheduleStore, Thresholds};
 
 /// Clients one server takes, where it may open as many files.
@@ -53,6 +56,7 @@ pub struct Server {
     subscriber: Subscriber,
     messages: Messages,
     history: History,
+    presence: Presence,
     inspector: Inspector,
     thresholds: Thresholds,
     config: ServerConfig,
@@ -99,6 +103,12 @@ impl Daemon for Server {
         let upstream = Arc::new(subscriber.clone());
         let limits = Limits { delivery: config.delivery.clone(), ..Limits::new(bounds) };
         let listen = Listen::new(limits, upstream, CONFIRM, history.clone());
+        let presence = Presence::new(
+            owner.shared(),
+            common.namespace.as_str(),
+            &ground.instance,
+            presence::lasts(common.intervals.heartbeat),
+        );
         let doors = Arc::new(Public {
             access: Access::new(origins, config.allowed_hosts.iter().cloned()),
             ingest: Ingest::new(Producer::new(owner.shared(), queue), max_payload),
@@ -111,6 +121,7 @@ impl Daemon for Server {
                 ScheduleStore::new(owner.shared(), keys.clone()),
                 max_payload,
             ),
+            audience: Audience::new(presence.clone(), listen.hub().clone()),
             listen,
             max_payload,
             bodies: Bodies::with_room(MAX_BODIES),
@@ -145,6 +156,7 @@ impl Daemon for Server {
             subscriber,
             messages,
             history,
+            presence,
             thresholds,
             config,
         })
@@ -164,7 +176,12 @@ impl Daemon for Server {
         let statuses = Role::ALL.iter().filter_map(|role| owner.watch(*role)).collect();
         tasks.spawn("announce", announce::run(statuses, hub.clone()));
         tasks.spawn("refusals", refusals::run(subscriber, hub.clone()));
-        let every = self.config.common.intervals.sample;
+        let intervals = &self.config.common.intervals;
+        let present_stop = CancellationToken::new();
+        let telling =
+            presence::run(self.presence, hub.clone(), intervals.heartbeat, present_stop.clone());
+        let telling = tasks.spawn("presence", telling);
+        let every = intervals.sample;
         tasks.spawn("sample", sample::run(self.inspector, self.thresholds, every));
         let doors_stop = CancellationToken::new();
         let answering = public.serve(doors, clients, doors_stop.clone(), drain::IN_FLIGHT);
@@ -173,9 +190,11 @@ impl Daemon for Server {
 
         let began = watching.drain();
         doors_stop.cancel();
+        present_stop.cancel();
         // Clients are told while requests in flight are answered: neither waits for the other.
         hub.close();
-        let finished = matches!(serving.await, Ok(0));
+        let (served, _) = tokio::join!(serving, timeout(drain::COMMANDS, telling));
+        let finished = matches!(served, Ok(0));
         watching.end(began, told && finished).await;
         told
     }

@@ -9,6 +9,7 @@ pub mod ingest;
 pub mod listen;
 mod lost;
 pub mod notify;
+pub mod presence;
 pub mod process;
 pub mod refusals;
 mod resume;

@@ -13,6 +13,7 @@ pub mod sse;
 pub mod ws;
 
 mod chains;
+mod channels;
 mod events;
 mod intake;
 mod page;

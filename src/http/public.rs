@@ -18,11 +18,12 @@ pub use super::intake::Bodies;
 use super::problem::method_not_allowed;
 use super::route::{Route, route};
 use super::serve::{Answer, Connection, catch_panic};
-use super::{chains, events, page, schedules, sse, ws};
+use super::{chains, channels, events, page, schedules, sse, ws};
 use crate::flow::chains::Chains;
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::Listen;
 use crate::flow::notify::Notify;
+use crate::flow::presence::Audience;
 use crate::flow::schedules::Schedules;
 use crate::model::{Endpoint, Problem, ProblemKind};
 use crate::telemetry::events::http::RequestFinished;
@@ -42,6 +43,8 @@ pub struct Public {
     pub schedules: Schedules,
     /// Where clients listen.
     pub listen: Listen,
+    /// Who knows how many do.
+    pub audience: Audience,
     /// The longest event or notification, in bytes.
     pub max_payload: usize,
     /// The room for what requests bring.
@@ -134,6 +137,7 @@ impl Public {
                 sse::open(&self.listen, self.heartbeat, query, last).await
             }
             Endpoint::WebSocket => ws::open(&self.listen, self.heartbeat, parts),
+            Endpoint::GetChannel => channels::get(&self.audience, id).await,
             Endpoint::ListChains => chains::list(chains).await,
             Endpoint::GetChain => chains::get(chains, id).await,
             Endpoint::PutChain => chains::put(chains, id, parts, body, &self.bodies).await,

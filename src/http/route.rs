@@ -7,7 +7,7 @@ use crate::model::{Endpoint, Label};
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route<'a> {
-    /// A door, with the `{id}` of its path.
+    /// A door, with the parameter of its path.
     To(Endpoint, &'a str),
     /// The path exists and was asked what it allows.
     Options(Vec<&'static str>),
@@ -46,8 +46,8 @@ pub(super) fn route<'a>(method: &Method, path: &'a str) -> Route<'a> {
 }
 
 fn matches<'a>(template: &str, path: &'a str) -> Option<&'a str> {
-    match template.strip_suffix("{id}") {
-        Some(stem) => path.strip_prefix(stem).filter(|id| !id.is_empty() && !id.contains('/')),
+    match template.split_once('{') {
+        Some((stem, _)) => path.strip_prefix(stem).filter(|id| !id.is_empty() && !id.contains('/')),
         None => (path == template).then_some(""),
     }
 }
@@ -57,10 +57,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// The path of a door with this as its parameter, if it has one.
+    fn filled(endpoint: Endpoint, parameter: &str) -> String {
+        let named = ["{id}", "{channel}"].into_iter();
+        named.fold(endpoint.route().to_owned(), |path, name| path.replace(name, parameter))
+    }
+
     #[test]
     fn every_door_is_found_by_its_own_method_and_path() {
         for endpoint in Endpoint::ALL.iter().copied().filter(|door| *door != Endpoint::Unmatched) {
-            let path = endpoint.route().replace("{id}", "overheat");
+            let path = filled(endpoint, "overheat");
             let method = endpoint.method().parse().unwrap();
             let id = if path == endpoint.route() { "" } else { "overheat" };
             assert_eq!(route(&method, &path), Route::To(endpoint, id));
@@ -105,17 +111,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn only_what_is_in_the_table_exists(path in "(/v1)?/(events|stream|ws|livez|rule-chains)?(/[a-z%.]{0,4}){0,2}|.{0,20}") {
+        fn only_what_is_in_the_table_exists(path in "(/v1)?/(events|stream|ws|livez|rule-chains|channels)?(/[a-z%.]{0,4}){0,2}|.{0,20}") {
             let in_table = |door: &Endpoint| {
                 let (template, mut parts) = (door.route().split('/'), path.split('/'));
                 template.clone().count() == parts.clone().count()
-                    && template.zip(&mut parts).all(|(wanted, part)| wanted == part || wanted == "{id}" && !part.is_empty())
+                    && template.zip(&mut parts).all(|(wanted, part)| wanted == part || wanted.starts_with('{') && !part.is_empty())
             };
             let doors = Endpoint::ALL.iter().filter(|door| **door != Endpoint::Unmatched);
             let exists = doors.clone().any(in_table);
             prop_assert_eq!(route(&Method::TRACE, &path) == Route::NotFound, !exists);
             if let Route::To(endpoint, id) = route(&Method::GET, &path) {
-                prop_assert_eq!(endpoint.route().replace("{id}", id), path);
+                prop_assert_eq!(filled(endpoint, id), path);
             }
         }
     }

@@ -26,11 +26,13 @@ use crate::flow::chains::{Chains, Stored};
 use crate::flow::ingest::Ingest;
 use crate::flow::listen::{Listen, Upstream};
 use crate::flow::notify::Notify;
+use crate::flow::presence::Audience;
 use crate::flow::schedules::Schedules;
 use crate::flow::stored::StoreError;
 use crate::history::{History, Retention};
 use crate::hub::{Bounds, Encoded, Hub, Limits, Touched};
 use crate::model::{ChannelName, Component, Fault, Notification, Subscription};
+use crate::presence::Presence;
 use crate::queue::{Keys, Producer, QueueOptions, ScheduleStore, Thresholds};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,12 +119,14 @@ impl House {
         let deadline = Duration::from_secs(1);
         let listen = Listen::new(Limits::new(outbox), redis.clone(), deadline, history.clone());
         let hub = listen.hub().clone();
+        let presence = Presence::new(owner.shared(), "test", "here", PATIENCE);
         let public = Public {
             access: Access::new(["https://app.example"], []),
             ingest: Ingest::new(producer(&owner), 1_000),
             notify: Notify::new(history),
             chains: Arc::new(Shelf),
             schedules: schedules(&owner),
+            audience: Audience::new(presence, hub.clone()),
             listen,
             max_payload: 1_000,
             bodies: Bodies::with_room(room),

@@ -69,6 +69,8 @@ endpoints! {
     Stream = "GET" "/v1/stream",
     /// The same and more, as a WebSocket.
     WebSocket = "GET" "/v1/ws",
+    /// How many clients hear a channel.
+    GetChannel = "GET" "/v1/channels/{channel}",
     /// All rule chains.
     ListChains = "GET" "/v1/rule-chains",
     /// One rule chain.
