@@ -12,6 +12,7 @@ mod client;
 mod endings;
 mod garbage;
 mod limits;
+mod present;
 mod redis;
 mod talk;
 mod two_writers;

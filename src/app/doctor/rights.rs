@@ -75,6 +75,11 @@ const SERVER: &[&str] = &[
     "HDEL {chains}all a",
     "SET {chains}version 1",
     "XRANGE {ns}:{history}:stream:a - +",
+    "HSET {ns}:{present}:next:a b 1",
+    "RENAME {ns}:{present}:next:a {ns}:{present}:clients:a",
+    "HDEL {ns}:{present}:clients:a b",
+    "HMGET {ns}:{present}:clients:a b",
+    "ZADD {ns}:{present}:servers 0 a",
 ];
 
 const WORKER: &[&str] = &[
@@ -214,6 +219,7 @@ fn pattern(name: &str, told: &Doctor) -> String {
         ("{q:", "{q:*}:*"),
         ("{chains}:", "{chains}:*"),
         ("{history}:", "{history}:*"),
+        ("{present}:", "{present}:*"),
         ("alive:", "alive:{*}"),
         ("notify:", "notify:*"),
         ("probe:", "probe:*"),
