@@ -225,9 +225,13 @@ async fn numbers_that_are_written_in_parts_count_when_all_of_them_are_there() {
         run(&pair.redis, script, &words) == 1
     };
     let clients = async |channel: &str| said(&pair.doors[0], channel).await.0;
+    // A server that dies while it writes leaves nothing for long either.
+    let lasts = |key: &str| pair.redis.cli(&["PTTL", &format!("trunkline:{{present}}:{key}:x")]);
     assert!(part("1", "1", "old", "7"));
+    assert!(lasts("clients").integer() > 0);
     assert_eq!(clients("old").await, 7);
     assert!(part("1", "2", "new", "8"));
+    assert!(lasts("next").integer() > 0);
     assert_eq!((clients("old").await, clients("new").await), (7, 0));
     pair.redis.cli(&["DEL", "trunkline:{present}:next:x"]);
     assert!(!part("2", "2", "newer", "9"), "the first part was gone");
