@@ -114,7 +114,7 @@ async fn both_servers_say_how_many_clients_of_the_fleet_hear_a_channel_each_once
 
 #[tokio::test]
 async fn a_server_that_is_killed_does_not_count_for_long_and_one_that_lives_counts_on() {
-    let pair = Pair::start("300ms").await;
+    let pair = Pair::start("1s").await;
     let _streams = pair.streams("door").await;
     pair.sees("door", [1, 1]).await;
     let until = |kept: Vec<String>| -> Vec<f64> {
@@ -124,7 +124,7 @@ async fn a_server_that_is_killed_does_not_count_for_long_and_one_that_lives_coun
     eventually("both have said again that they live", async || {
         assert_eq!(pair.say("door").await, [(2, 2, 1); 2]);
         let now = until(pair.kept());
-        if now.iter().all(|until| *until > first + 900.0) {
+        if now.iter().all(|until| *until > first + 3_000.0) {
             Ok(())
         } else {
             Err(format!("{now:?}"))
@@ -164,7 +164,7 @@ async fn a_server_that_has_drained_counts_no_more() {
 
 #[tokio::test]
 async fn what_redis_has_lost_is_said_again() {
-    let pair = Pair::start("300ms").await;
+    let pair = Pair::start("500ms").await;
     let _streams = pair.streams("door").await;
     pair.sees("door", [1, 1]).await;
     pair.redis.cli(&["FLUSHALL"]);
