@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::ingest::Trace;
 use crate::conn::{self, Sent};
 use crate::history::History;
-use crate::model::{ChannelName, Fault, Notification, Origin, rfc3339_now, unix_ms};
+use crate::model::{ChannelName, Fault, Notification, Origin, bounded, rfc3339_now, unix_ms};
 use crate::telemetry::trace::publish_span;
 
 /// The `source` of a notification that was posted.
@@ -56,10 +56,11 @@ impl Request {
                 String::new()
             }
         };
-        faults.extend(unknown(&members));
         match (channel, data) {
-            (Some(channel), Some(data)) if faults.is_empty() => Ok(Self { channel, kind, data }),
-            _ => Err(faults),
+            (Some(channel), Some(data)) if faults.is_empty() && members.is_empty() => {
+                Ok(Self { channel, kind, data })
+            }
+            _ => Err(bounded(faults.into_iter().chain(unknown(&members)))),
         }
     }
 }
@@ -164,6 +165,15 @@ mod tests {
         assert_eq!(Request::parse(json!([])).unwrap_err()[0].path, "$");
         let faults = Request::parse(json!({"channel": "a.*", "data": 1})).unwrap_err();
         assert_eq!(faults[0].path, "$.channel");
+    }
+
+    #[test]
+    fn a_thousand_unknown_members_are_told_as_a_hundred_faults() {
+        let members = (0..1_000).map(|number| (format!("a{number}"), Value::Null));
+        let faults = Request::parse(Value::Object(members.collect())).unwrap_err();
+        let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+        assert_eq!((paths.len(), &paths[..2]), (100, &["$.channel", "$.data"][..]));
+        assert_eq!(faults[99].message, "has at least 903 faults more, which are not listed");
     }
 
     #[test]

@@ -2,13 +2,11 @@
 
 use serde_json::{Map, Value, from_slice};
 
-use super::{ChannelName, DecodeError, Event, Fault, Notification};
+use super::{ChannelName, DecodeError, Event, Fault, MAX_FAULTS, Notification};
 
 /// The longest path and message of a fault, in bytes: an answer is for people.
 const MAX_PATH_BYTES: usize = 640;
 const MAX_MESSAGE_BYTES: usize = 1024;
-/// The most faults one document is told.
-const MAX_FAULTS: usize = 50;
 
 /// Whoever is refused learns where and why, in an answer that stays small.
 pub(crate) fn told(faults: &[Fault], most: usize, place: impl Fn(&str) -> bool) {
@@ -72,7 +70,7 @@ fn in_headers(data: &[u8]) {
     match Event::binary(headers.iter().copied(), content_type, body) {
         Ok(event) => survives(&event),
         Err(faults) => told(&faults, MAX_FAULTS, |path| {
-            path.starts_with("ce-") || ["content-type", "body"].contains(&path)
+            path.starts_with("ce-") || ["content-type", "body", "$"].contains(&path)
         }),
     }
 }

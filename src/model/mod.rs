@@ -33,6 +33,8 @@ pub use delivery::{DeliveryPolicy, DeliveryRule};
 #[cfg(feature = "bridge")]
 pub use event::{Event, MAX_BATCH_EVENTS, MAX_ID_BYTES};
 pub use fault::Fault;
+#[cfg(feature = "bridge")]
+pub use fault::{MAX_FAULTS, bounded};
 pub use label::*;
 #[cfg(feature = "bridge")]
 pub use notification::{

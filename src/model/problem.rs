@@ -3,7 +3,7 @@
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
-use super::Fault;
+use super::{Fault, MAX_FAULTS, bounded};
 
 /// Declares the kinds of problem: their stable name, status, seconds to wait, and title.
 macro_rules! kinds {
@@ -106,11 +106,15 @@ impl Problem {
         Self { kind, detail: detail.into(), errors: vec![], ids: vec![] }
     }
 
-    /// Every fault at once.
-    pub fn invalid(errors: Vec<Fault>) -> Self {
+    /// Every fault at once, or the first hundred: see [`bounded`].
+    pub fn invalid(errors: impl IntoIterator<Item = Fault>) -> Self {
+        let errors = bounded(errors);
         let detail = match &errors[..] {
             [fault] => fault.to_string(),
-            faults => format!("{} faults; `errors` lists each with its path", faults.len()),
+            faults if faults.len() < MAX_FAULTS => {
+                format!("{} faults; `errors` lists each with its path", faults.len())
+            }
+            _ => format!("at least {MAX_FAULTS} faults; `errors` lists them with their paths"),
         };
         Self { errors, ..Self::new(ProblemKind::Invalid, detail) }
     }
@@ -153,6 +157,16 @@ mod tests {
         assert_eq!(one["errors"][0]["path"], "$.type");
         let two = document(&Problem::invalid(vec![fault("$.type"), fault("$.id")]));
         assert_eq!(two["errors"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn an_answer_stays_small_however_many_faults_there_are() {
+        let fault = |number: usize| Fault { path: format!("$.a{number}"), message: "bad".into() };
+        let many = document(&Problem::invalid((0..70_000).map(fault)));
+        let errors = many["errors"].as_array().unwrap();
+        let last = "has at least 69901 faults more, which are not listed";
+        assert_eq!((errors.len(), &errors[99]["message"]), (100, &last.into()));
+        assert_eq!(many["detail"], "at least 100 faults; `errors` lists them with their paths");
     }
 
     #[test]

@@ -6,10 +6,7 @@ use serde_json::{json, to_value, to_vec};
 
 use super::{RuleChain, RuleSet};
 use crate::model::fuzz::told;
-use crate::model::{Event, RuleOutcome};
-
-/// The most faults one chain is told.
-const MAX_FAULTS: usize = 50;
+use crate::model::{Event, MAX_FAULTS, RuleOutcome};
 
 /// A chain's document; one that is accepted runs over an event.
 pub fn chain(data: &[u8]) {

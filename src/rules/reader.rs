@@ -10,12 +10,10 @@ use super::document::Fields;
 use super::expression::Expression;
 use super::graph::{self, Link, Outline};
 use super::pattern::Pattern;
-use crate::model::Fault;
+use crate::model::{Fault, bounded};
 
 /// The longest name of a chain and `type` of a notification, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
-/// Beyond this many faults a chain is not described any further.
-const MAX_FAULTS: usize = 50;
 /// The most variables one transform sets.
 const MAX_VARIABLES: usize = 64;
 
@@ -31,10 +29,7 @@ pub(super) fn read(
     let chain = Reader { faults: &mut faults }.chain(id_from_path, document);
     match chain {
         Some(chain) if faults.is_empty() => Ok(chain),
-        _ => {
-            faults.truncate(MAX_FAULTS);
-            Err(faults)
-        }
+        _ => Err(bounded(faults)),
     }
 }
 

@@ -8,8 +8,8 @@ use tungstenite::{Error, Message};
 use super::message::{self, Command};
 use super::session::End;
 use super::socket;
-use crate::model::Subscription;
 use crate::model::fuzz::told;
+use crate::model::{MAX_FAULTS, Subscription};
 
 /// The longest answer to a message that is refused, in bytes.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
@@ -27,7 +27,7 @@ fn understood(text: &str) {
         Err(problem) => {
             assert!(problem.to_json().len() <= MAX_ANSWER_BYTES);
             if !problem.errors().is_empty() {
-                told(problem.errors(), 128, |path| path.starts_with('$'));
+                told(problem.errors(), MAX_FAULTS, |path| path.starts_with('$'));
             }
             return;
         }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::DateTime;
 use serde_json::{Map, Value};
 
-use crate::model::Fault;
+use crate::model::{Fault, bounded};
 
 /// The longest `id`, in bytes. It is part of the key that recognises a repetition.
 pub const MAX_ID_BYTES: usize = 256;
@@ -13,12 +13,10 @@ pub const MAX_ID_BYTES: usize = 256;
 const MAX_TYPE_BYTES: usize = 256;
 /// The longest `source`, `subject` and `dataschema`, in bytes.
 const MAX_REFERENCE_BYTES: usize = 1024;
-/// Beyond this many faults an event, or a batch, is not described any further.
-pub(super) const MAX_FAULTS: usize = 50;
 
 const REQUIRED: [&str; 4] = ["specversion", "id", "source", "type"];
 
-/// Every fault of an event, up to [`MAX_FAULTS`].
+/// Every fault of an event.
 pub(super) fn faults(members: &Map<String, Value>) -> Vec<Fault> {
     let missing = REQUIRED.iter().filter(|name| !members.contains_key(**name)).map(|name| {
         let example = match *name {
@@ -33,12 +31,8 @@ pub(super) fn faults(members: &Map<String, Value>) -> Vec<Fault> {
         .then(|| ("data_base64", "cannot stand beside `data`; send one of the two".to_owned()));
     let wrong =
         members.iter().filter_map(|(name, value)| Some((name.as_str(), check(name, value).err()?)));
-    missing
-        .chain(both)
-        .chain(wrong)
-        .take(MAX_FAULTS)
-        .map(|(name, message)| Fault { path: member_path(name), message })
-        .collect()
+    let all = missing.chain(both).chain(wrong);
+    bounded(all.map(|(name, message)| Fault { path: member_path(name), message }))
 }
 
 /// `$.name`, or `$["na-me"]` for a name that is no identifier, shortened if it is very long.

@@ -71,6 +71,9 @@ pub(super) fn name_headers(faults: Vec<Fault>) -> Vec<Fault> {
 
 /// The same for one.
 pub(super) fn name_header(fault: Fault) -> Fault {
+    if fault.path == "$" {
+        return fault;
+    }
     let name = fault.path.trim_start_matches(['$', '.', '[', '"']).trim_end_matches(['"', ']']);
     let path = if name == "datacontenttype" {
         "content-type".to_owned()

@@ -7,7 +7,7 @@ mod later;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Fault, is_traceparent, rfc3339_now};
+use super::{Fault, bounded, is_traceparent, rfc3339_now};
 
 pub use attributes::MAX_ID_BYTES;
 
@@ -73,8 +73,7 @@ impl Event {
         if faults.is_empty() {
             return Ok(events);
         }
-        faults.truncate(attributes::MAX_FAULTS);
-        Err(faults)
+        Err(bounded(faults))
     }
 
     /// Takes an event in binary mode: the attributes from `ce-` headers (others are passed over),

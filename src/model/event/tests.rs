@@ -101,9 +101,15 @@ fn texts_have_bounds_and_hold_no_control_characters() {
 }
 
 #[test]
-fn an_event_with_a_thousand_faults_answers_with_fifty() {
+fn an_event_with_a_thousand_faults_answers_with_a_hundred() {
     let document: Map<_, _> = (0..1000).map(|n| (format!("bad-{n}"), json!(1))).collect();
-    assert_eq!(Event::structured(document.into()).unwrap_err().len(), 50);
+    let more = "$: has at least 905 faults more, which are not listed";
+    let faults = Event::structured(document.clone().into()).unwrap_err();
+    assert_eq!((faults.len(), faults[99].to_string().as_str()), (100, more));
+    // What is said of all is said of no header.
+    let headers: Vec<_> = document.keys().map(|name| format!("ce-{name}")).collect();
+    let headers = headers.iter().map(|name| (name.as_str(), &b"1"[..]));
+    assert_eq!(Event::binary(headers, None, b"").unwrap_err()[99].to_string(), more);
 }
 
 #[test]
@@ -276,7 +282,7 @@ fn data_of_binary_mode_is_refused_where_a_worker_could_not_read_it() {
 #[test]
 fn a_refusal_is_short_however_long_what_is_refused() {
     let many = Value::from(vec![json!({}); MAX_BATCH_EVENTS]);
-    assert_eq!(Event::batch(many).unwrap_err().len(), 50);
+    assert_eq!(Event::batch(many).unwrap_err().len(), 100);
     let long = format!("ce-{}", "x".repeat(9_000));
     let faults = Event::binary([(long.as_str(), &b"\xff"[..])], None, b"").unwrap_err();
     assert_eq!(faults[0].path.len(), 64);
@@ -294,7 +300,7 @@ proptest! {
                     prop_assert!(!event.source().is_empty() && !event.kind().is_empty());
                 }
                 Err(faults) => {
-                    prop_assert!((1..=50).contains(&faults.len()));
+                    prop_assert!((1..=crate::model::MAX_FAULTS).contains(&faults.len()));
                     let named = faults.iter().all(|it| it.path.starts_with('$') && it.path.len() > 1);
                     prop_assert!(named && faults.iter().all(|it| !it.message.is_empty()), "{faults:?}");
                 }
