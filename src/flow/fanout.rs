@@ -127,6 +127,11 @@ impl Fanout {
         (self.position, self.guessed) = (Some(head), true);
     }
 
+    /// Where the history was when this began is not known.
+    pub(super) fn begins_anew(&mut self) {
+        self.position = None;
+    }
+
     /// This came by the connection. By the clock, because what comes late from before a flush of
     /// Redis is not where the history is.
     fn came(&mut self, position: Position) {

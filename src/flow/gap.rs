@@ -15,7 +15,7 @@ use crate::telemetry::events::history::GapSearched;
 /// For how long the history is asked for. Messages wait meanwhile, and those that find no room are
 /// in the history too.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The shared connection may become ready a moment after the subscriber.
+/// How long after a question that failed it is asked again.
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// The gap between one subscriber connection and the next, or where messages found no room.
@@ -55,6 +55,12 @@ impl Gap {
         message.generation > self.generation || message.overflows > self.overflowed
     }
 
+    /// Whether the connection before which there is no gap is still there.
+    fn stands(&self) -> bool {
+        let status = self.status.borrow();
+        status.is_ready() && status.generation == self.generation
+    }
+
     /// Fills the gap before a message that may have come before all subscriptions were confirmed.
     pub(super) async fn fill_before(
         &mut self,
@@ -90,11 +96,12 @@ impl Gap {
         let (began, history) = (Instant::now(), &self.history);
         let heard = fanout.hub.heard();
         let mut search = Search { heard, filled: 0, lost: false };
+        let from_nowhere = fanout.position().is_none();
         // The first connection has missed nothing.
         if self.generation > 1 {
             let unkept = history.unkept(&search.heard);
             search.tell(fanout, &unkept, LostReason::Off, None);
-            if history.is_on() && fanout.position().is_none() {
+            if history.is_on() && from_nowhere {
                 // Where the history was before could never be read.
                 let heard = search.heard.clone();
                 search.tell(fanout, &heard, LostReason::Unavailable, None);
@@ -102,12 +109,19 @@ impl Gap {
         }
         while history.is_on() {
             heartbeat.beat();
+            // The shared connection may become ready a moment after the subscriber. Either it is
+            // ready then, or the step says why not.
+            let _ = history.ready(Duration::from_secs(1)).await;
             match search.step(fanout, history).await {
-                Ok(true) => break,
+                Ok(true) => {
+                    // Learnt only after the connection was lost, it is behind what was missed.
+                    if from_nowhere && !self.stands() {
+                        fanout.begins_anew();
+                    }
+                    break;
+                }
                 Ok(false) => {}
                 Err(error) if error.is_outage() && began.elapsed() < PATIENCE => {
-                    // Either it is ready then, or the next step says why not.
-                    let _ = history.ready(Duration::from_secs(1)).await;
                     tokio::time::sleep(AGAIN).await;
                 }
                 Err(_) => {

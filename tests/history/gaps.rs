@@ -1,5 +1,7 @@
 //! A server that lost its subscriber connection for a while hands on what it has missed.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -9,7 +11,7 @@ use super::support::house::House;
 use super::support::laws::laws_hold;
 use super::support::metrics::Page;
 use super::support::process::Daemon;
-use super::support::proxy::Proxy;
+use super::support::proxy::{Direction, Proxy};
 use super::support::redis::Redis;
 
 fn numbers(range: std::ops::Range<u64>) -> Vec<Value> {
@@ -49,6 +51,16 @@ async fn a_subscriber_that_is_killed_time_and_again_while_all_is_busy_misses_not
     assert_eq!(page.sum("trunkline_history_gaps_total", &[("outcome", "lost")]), 0.0);
 }
 
+/// Waits until the server has asked the history where it is, from where its gaps begin.
+async fn knows_where_it_is(server: &Daemon) {
+    server
+        .metric("trunkline_history_gaps_total")
+        .await
+        .label("outcome", "filled")
+        .reaches(1.0)
+        .await;
+}
+
 #[tokio::test]
 async fn an_outage_of_two_seconds_costs_the_clients_of_a_server_nothing() {
     let redis = Redis::start();
@@ -59,6 +71,7 @@ async fn an_outage_of_two_seconds_costs_the_clients_of_a_server_nothing() {
     publisher.wait_ready().await;
     let (there, public) = (cut_off.public().await, publisher.public().await);
     let mut stream = Listener::open(&there, "a&channel=b.*").await;
+    knows_where_it_is(&cut_off).await;
     for outage in 0..2 {
         let at = 90 * outage;
         proxy.refuse();
@@ -122,4 +135,54 @@ async fn a_server_that_may_not_read_the_history_says_so_and_goes_on() {
     house.notify("a", json!(1)).await;
     assert_eq!(stream.data().await, 1);
     laws_hold(&house.server).await;
+}
+
+/// In the place of the question where the history is, one that Redis refuses.
+fn refused_where_it_is(piece: Vec<u8>) -> Vec<u8> {
+    const KEY: &str = "$1\r\n1\r\n$24\r\ntrunkline:{history}:head\r\n";
+    const REFUSED: &str =
+        "*3\r\n$4\r\nEVAL\r\n$37\r\nreturn redis.error_reply('NOPERM no')\r\n$1\r\n0\r\n";
+    const EPOCH: usize = "$16\r\n0123456789abcdef\r\n".len();
+    let mut text = String::from_utf8_lossy(&piece).into_owned();
+    while let Some(key) = text.find(KEY) {
+        let begin = text[..key].rfind("*5\r\n").unwrap();
+        text.replace_range(begin..key + KEY.len() + EPOCH, REFUSED);
+    }
+    text.into_bytes()
+}
+
+#[tokio::test]
+async fn a_gap_from_before_the_server_knew_where_the_history_is_is_told() {
+    let house = House::start().await;
+    let mut first = Listener::open(&house.public, "a").await;
+    let cursor = first.cursor.clone();
+    house.notify("a", json!(0)).await;
+    assert_eq!(first.data().await, 0);
+
+    let proxy = Proxy::to(house.redis.port());
+    proxy.filter(Arc::new(|direction, piece| match direction {
+        Direction::ToServer => refused_where_it_is(piece),
+        Direction::ToClient => piece,
+    }));
+    let late = Daemon::server(&proxy.url()).start();
+    late.wait_ready().await;
+    // Who comes back needs not ask where the history is.
+    let mut stream = Listener::resume(&late.public().await, "a", &cursor).await;
+    assert_eq!(stream.data().await, 0);
+    proxy.refuse();
+    proxy.reset();
+    house.notify("a", json!(1)).await;
+    proxy.forward();
+    let lost = json!({ "channels": ["a"], "reason": "unavailable" });
+    assert_eq!(stream.lost().await, lost);
+    late.wait_nothing_missing().await;
+    house.notify("a", json!(2)).await;
+    // A slow machine may have been without an answer for so long that it was told twice.
+    let mut next = stream.next().await;
+    while let Heard::Lost(again) = next {
+        assert_eq!(again, lost);
+        next = stream.next().await;
+    }
+    assert_eq!(next, Heard::Data(json!(2)));
+    assert_eq!(first.take(2).await, [1, 2]);
 }
