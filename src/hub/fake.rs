@@ -5,7 +5,17 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
+use super::frame::{Encoded, Frame};
 use super::outbox::{Outbox, Refused, Sink};
+use crate::model::{ChannelName, Notification, Position, Transport};
+
+/// A notification, of which the history has a place, or none.
+pub(crate) fn notified(at: Option<u64>) -> Frame {
+    let channel = ChannelName::parse("door").unwrap();
+    let mut notification = Notification::from_wire(&channel, b"1").unwrap();
+    notification.position = at.map(|at| Position { epoch: 1, at });
+    Encoded::new(&notification).frame(Transport::Sse)
+}
 
 /// A socket with room for so many bytes more.
 pub(crate) struct Fake(Mutex<State>);

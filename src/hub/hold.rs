@@ -41,19 +41,12 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Encoded;
-    use crate::model::{ChannelName, Notification, Transport};
+    use crate::hub::fake::notified;
 
-    fn frame(at: Option<u64>) -> Frame {
-        let channel = ChannelName::parse("door").unwrap();
-        let mut notification = Notification::from_wire(&channel, b"1").unwrap();
-        notification.position = at.map(|at| Position { epoch: 1, at });
-        Encoded::new(&notification).frame(Transport::Sse)
-    }
     fn held(positions: &[Option<u64>], messages: usize) -> Hold {
         let mut hold = Hold::default();
         let bounds = Bounds { messages, bytes: 9_999 };
-        positions.iter().for_each(|at| hold.push(frame(*at), bounds));
+        positions.iter().for_each(|at| hold.push(notified(*at), bounds));
         hold
     }
 
@@ -74,7 +67,7 @@ mod tests {
         assert!(held(&[None; 5], 8).release(None).is_none());
         let large = Bounds { messages: 99, bytes: 10 };
         let mut hold = Hold::default();
-        hold.push(frame(None), large);
+        hold.push(notified(None), large);
         assert!(hold.frames.is_empty() && hold.release(None).is_none());
     }
 }
