@@ -22,14 +22,19 @@ const ROOM: usize = 4;
 
 fn listen(hub: &Hub) -> Client {
     let mut client = hub.join(Transport::Sse).unwrap();
-    let wanted = client.want(&[Subscription::parse("door").unwrap()]).unwrap();
+    let wanted = ["door", "last"].map(|name| Subscription::parse(name).unwrap());
+    let wanted = client.want(&wanted).unwrap();
     client.hear(&wanted);
     client
 }
 
 /// What is returned has yet to be written; dropped, it is left to the clients' tasks.
 fn publish(hub: &Hub, times: usize) -> Touched {
-    let channel = ChannelName::parse("door").unwrap();
+    publish_on(hub, "door", times)
+}
+
+fn publish_on(hub: &Hub, channel: &str, times: usize) -> Touched {
+    let channel = ChannelName::parse(channel).unwrap();
     let mut touched = Touched::default();
     for _ in 0..times {
         let notification = Notification::from_wire(&channel, b"1").unwrap();
@@ -141,4 +146,24 @@ async fn enqueued_is_delivered_plus_dropped_plus_waiting_however_a_client_ends()
     assert_eq!(sum(&page, "trunkline_clients_closed_total", slow), 1);
     assert_eq!(sum(&page, "trunkline_clients_closed_total", r#"reason="client""#), 2);
     assert_eq!(sum(&page, "trunkline_clients_connected", "sse"), 0);
+
+    // What gives way for a later one is dropped for its own reason, and the client stays.
+    let delivery = ["door=drop-oldest", "last=latest-only"].map(|rule| rule.parse().unwrap());
+    let limits = Limits::new(Bounds { messages: ROOM, bytes: 1 << 20 });
+    let hub = Hub::new(Limits { delivery: delivery.into(), ..limits }, |_| {});
+    let asleep = listen(&hub);
+    drop(publish_on(&hub, "last", 3));
+    let page = law(&telemetry, [19, 7, 11, 1]).await;
+    let reason = |page: &str, reason: &str| {
+        let label = format!(r#"reason="{reason}""#);
+        sum(page, "trunkline_client_messages_dropped_total", &label)
+    };
+    assert_eq!((reason(&page, "superseded"), reason(&page, "oldest")), (2, 0));
+    // The latest of the one channel is the oldest of all, once there is no room.
+    drop(publish(&hub, ROOM + 1));
+    let page = law(&telemetry, [24, 7, 13, 4]).await;
+    assert_eq!((reason(&page, "superseded"), reason(&page, "oldest")), (2, 2));
+    drop(asleep);
+    let page = law(&telemetry, [24, 7, 17, 0]).await;
+    assert_eq!(sum(&page, "trunkline_clients_closed_total", slow), 1);
 }

@@ -117,8 +117,35 @@ fn the_oldest_give_way_where_the_policy_says_so_and_the_client_stays() {
 fn of_each_channel_only_the_latest_waits_where_the_policy_says_so() {
     let sent = [("c.x", 0), ("c.y", 1), ("c.x", 2), ("a", 3), ("c.x", 4), ("a", 5)];
     assert_eq!(left(&["c.*=latest-only"], &sent), Ok(vec![1, 3, 4, 5]));
-    let many: Vec<_> = (0..99).map(|number| ("c.x", number)).collect();
-    assert_eq!(left(&["c.*=latest-only"], &many), Ok(vec![98]));
+    // However many there were, they take the room of one, be they first or behind another.
+    let many = (1..99).map(|number| ("c.x", number));
+    assert_eq!(left(&["c.*=latest-only"], &many.clone().collect::<Vec<_>>()), Ok(vec![98]));
+    let behind: Vec<_> = [("b", 0)].into_iter().chain(many).collect();
+    assert_eq!(left(&["c.*=latest-only"], &behind), Ok(vec![0, 98]));
+    // The latest of a channel is the oldest of all when there are too many channels.
+    let wide: Vec<_> = ["c.1", "c.2", "c.3", "c.4", "c.5", "c.6"].into_iter().zip(1..).collect();
+    assert_eq!(left(&["c.*=latest-only"], &wide), Ok(vec![3, 4, 5, 6]));
+}
+
+#[test]
+fn what_a_socket_took_a_part_of_is_not_given_up_for_a_later_one() {
+    for rule in ["a=latest-only", "a=drop-oldest"] {
+        let delivery = vec![rule.parse().unwrap()];
+        let hub = Hub::new(Limits { delivery, ..Limits::new(BOUNDS) }, |_| ());
+        let client = listen(&hub, &["a"]);
+        send(&hub, "a");
+        let socket = Fake::of(client.outbox(), 9);
+        let write = || client.outbox().write(&mut Context::from_waker(&noop_waker()));
+        while write() == Written::More {}
+        (0..9).for_each(|_| assert!(send(&hub, "a")));
+        socket.set_room(usize::MAX);
+        while write() == Written::More {}
+        let text = socket.taken();
+        assert!(text.ends_with("\n\n"), "{rule}: {text}");
+        for event in text.split_terminator("\n\n") {
+            assert!(event.starts_with("event: notification\ndata: {"), "{rule}: {event}");
+        }
+    }
 }
 
 #[test]
