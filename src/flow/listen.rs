@@ -77,8 +77,7 @@ pub enum Since {
     Later,
 }
 
-/// Tells a client what it has missed. It must be polled with the client, and again whenever
-/// anything was written to it, until it is ready.
+/// Tells a client what it has missed. It must be polled with the client until it is ready.
 pub type Returning = BoxFuture<'static, ()>;
 
 /// A client that listens.

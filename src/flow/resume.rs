@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -36,8 +35,8 @@ impl Resumption {
         Self { history, turns: Arc::new(Semaphore::new(TOGETHER)) }
     }
 
-    /// Tells a held client what came after `after`, and releases it. Must be polled again whenever
-    /// its outbox was written from. Dropped or failed, the client has a cursor to come back with.
+    /// Tells a held client what came after `after`, and releases it. Dropped or failed, the client
+    /// has a cursor to come back with.
     pub(super) async fn run(self, outbox: Arc<Outbox>, wanted: Vec<Subscription>, after: Position) {
         let outcome = ResumeOutcome::Failed;
         let Self { history, turns } = self;
@@ -132,7 +131,7 @@ impl Return {
 
     /// Waits until the client took most of what waits for it.
     async fn room(&self) {
-        poll_fn(|_| if self.outbox.is_crowded() { Poll::Pending } else { Poll::Ready(()) }).await;
+        poll_fn(|cx| self.outbox.poll_room(cx)).await;
     }
 
     /// Whether there is anything to be told.

@@ -13,6 +13,7 @@ mod outbox;
 mod presence;
 mod queue;
 mod registry;
+mod room;
 mod touched;
 
 use std::collections::{BTreeMap, HashSet};

@@ -89,6 +89,8 @@ pub(super) struct State {
     /// Whether fan-out will write what waits.
     touched: bool,
     task: Option<Waker>,
+    /// Who waits until something was written.
+    pub(super) room: Option<Waker>,
     /// The number of the notification that was pushed last.
     last: Option<u64>,
     /// There while the client is told what it has missed.
@@ -275,13 +277,6 @@ impl Outbox {
         }
     }
 
-    /// Whether more than half of either bound waits. Then whoever answers this client's requests
-    /// had better not read the next, since its own answers could be what closes it as slow.
-    pub fn is_crowded(&self) -> bool {
-        let queue = &self.lock().queue;
-        queue.len() > self.bounds.messages / 2 || queue.bytes() > self.bounds.bytes / 2
-    }
-
     /// Whether the peer, since this was asked last, took what it could not take before: it is
     /// there.
     pub fn was_unblocked(&self) -> bool {
@@ -295,6 +290,10 @@ impl Outbox {
 }
 
 impl State {
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
     fn wake_later(&mut self, cx: &mut Context<'_>) {
         match &mut self.task {
             Some(task) => task.clone_from(cx.waker()),
@@ -324,6 +323,7 @@ impl State {
                     }
                 });
                 self.unblocked |= std::mem::take(&mut self.blocked);
+                self.room.take().into_iter().for_each(Waker::wake);
                 if self.queue.is_empty() { Written::Everything } else { Written::More }
             }
             Err(Refused::Full) => {

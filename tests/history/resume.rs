@@ -9,6 +9,10 @@ use super::client::Client;
 use super::listener::Listener;
 use super::support::house::House;
 use super::support::laws::laws_hold;
+use super::support::metrics::Page;
+use super::support::process::Daemon;
+use super::support::proxy::Proxy;
+use super::support::redis::Redis;
 
 async fn publish(house: &House, channel: &str, range: std::ops::Range<u64>) {
     for number in range {
@@ -43,7 +47,67 @@ async fn several_channels_and_a_prefix_are_resumed_by_one_cursor_in_the_order_of
     assert_eq!(back.take(52).await, numbers(3..55));
     let recovered = house.server.metric("trunkline_resumes_total").await;
     recovered.label("outcome", "recovered").reaches(1.0).await;
+    let page = Page::of(&house.server).await;
+    let sum = |metric, labels: &[(&str, &str)]| page.sum(metric, labels);
+    let replayed = sum("trunkline_notifications_replayed_total", &[("for", "client")]);
+    assert!((50.0..=52.0).contains(&replayed), "two may have come live: {replayed}");
+    // How late they are says nothing of this service.
+    let measured = sum("trunkline_delivery_latency_seconds_count", &[]);
+    assert_eq!(measured, 55.0 - replayed);
     laws_hold(&house.server).await;
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_while_redis_does_not_answer_is_told_when_it_does() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port());
+    let server = Daemon::server(&proxy.url()).start();
+    server.wait_ready().await;
+    let public = server.public().await;
+    // The channel stays subscribed to, so that coming back asks Redis for nothing but the history.
+    let mut stays = Listener::open(&public, "a").await;
+    let cursor = stays.cursor.clone();
+    public.post("/v1/notifications", &json!({ "channel": "a", "data": 1 })).await;
+    assert_eq!(stays.data().await, 1);
+    proxy.silence();
+    let mut back = Listener::resume(&public, "a", &cursor).await;
+    let failures = server.metric("trunkline_redis_command_errors_total").await;
+    failures.label("reason", "timeout").reaches(1.0).await;
+    proxy.forward();
+    assert_eq!(back.data().await, 1);
+    server.wait_nothing_missing().await;
+    public.post("/v1/notifications", &json!({ "channel": "a", "data": 2 })).await;
+    assert_eq!((back.data().await, stays.data().await), (json!(2), json!(2)));
+}
+
+#[tokio::test]
+async fn a_client_that_reads_late_what_it_missed_is_waited_for() {
+    let house = House::with(|server| {
+        let server = server.env("TRUNKLINE_HISTORY_SIZE", "80");
+        server.env("TRUNKLINE_CLIENT_QUEUE_BYTES", "256KiB")
+    })
+    .await;
+    let listener = Listener::open(&house.public, "a").await;
+    let cursor = listener.cursor.clone();
+    drop(listener);
+    // More than what waits for it and the buffers of its socket together.
+    let large = "x".repeat(60_000);
+    for _ in 0..80 {
+        house.notify("a", json!(large)).await;
+    }
+    let mut back = Listener::resume(&house.public, "a", &cursor).await;
+    let mut talks = Client::open(&house, &format!("?channel=a&after={cursor}")).await;
+    for transport in ["sse", "ws"] {
+        let waiting = house.server.metric("trunkline_client_messages_waiting").await;
+        waiting.label("transport", transport).reaches(1.0).await;
+    }
+    assert_eq!(back.take(80).await.len(), 80);
+    assert_eq!(talks.next().await, json!({ "subscribed": ["a"] }));
+    for _ in 0..80 {
+        assert_eq!(talks.heard().await, large);
+    }
+    house.notify("a", json!(1)).await;
+    assert_eq!((back.data().await, talks.heard().await), (json!(1), json!(1)));
 }
 
 #[tokio::test]
