@@ -229,9 +229,10 @@ mod tests {
     use super::*;
     use std::sync::Arc;
 
+    use crate::flow::lost;
     use crate::hub::fake::Fake;
     use crate::hub::{Client, Frame, Limits};
-    use crate::model::Transport;
+    use crate::model::{LostReason, Transport};
     use proptest::prelude::*;
 
     fn house() -> (Fanout, Hub) {
@@ -351,6 +352,21 @@ mod tests {
             fanout.came(at(comes));
             assert_eq!(fanout.position(), Some(at(is)));
         }
+    }
+
+    #[tokio::test]
+    async fn in_a_history_that_went_back_what_comes_is_news() {
+        let (mut fanout, hub) = house();
+        let (_client, socket) = listen(&hub, "door");
+        comes(&mut fanout, at(5));
+        let hit = [Subscription::parse("door").unwrap()];
+        lost::tell(&hub, &hit, LostReason::Future, Some(at(2)));
+        fanout.has_all_up_to(at(2));
+        (3..6).for_each(|late| comes(&mut fanout, at(late)));
+        while fanout.touched.write(9) {}
+        // Between them it is told what is lost.
+        assert_eq!(ids(&socket), ["\"5\"", "null", "\"3\"", "\"4\"", "\"5\""]);
+        assert_eq!(fanout.position(), Some(at(5)));
     }
 
     proptest! {

@@ -13,6 +13,9 @@ pub(super) fn tell(
     reason: LostReason,
     cursor: Option<Position>,
 ) -> u64 {
+    if let (LostReason::Future, Some(head)) = (reason, cursor) {
+        hub.goes_back(hit, head);
+    }
     let clients = hub.tell(hit, |transport, heard| word(transport, heard, reason, cursor));
     LossTold { reason, clients }.emit();
     clients

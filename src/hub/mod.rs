@@ -206,6 +206,14 @@ impl Hub {
         told.len() as u64
     }
 
+    /// The history has lost its end, and goes on from `head`: what comes at a place that those who
+    /// hear any of these had already is news to them.
+    pub fn goes_back(&self, subscriptions: &[Subscription], head: Position) {
+        let state = self.0.lock();
+        let hearers = subscriptions.iter().flat_map(|it| state.registry.hearers(it));
+        hearers.for_each(|(_, outbox)| outbox.begin_at(head));
+    }
+
     /// What may wait for one client.
     pub fn bounds(&self) -> Bounds {
         self.0.limits.outbox

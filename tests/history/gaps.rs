@@ -63,23 +63,26 @@ async fn knows_where_it_is(server: &Daemon) {
 
 #[tokio::test]
 async fn an_outage_of_two_seconds_costs_the_clients_of_a_server_nothing() {
+    const EACH: u64 = 300;
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port());
-    let (cut_off, publisher) =
-        (Daemon::server(&proxy.url()).start(), Daemon::server(&redis.url()).start());
+    // A gap is longer than a page, and than what may wait for a client.
+    let server = |url: &str| Daemon::server(url).env("TRUNKLINE_HISTORY_SIZE", "300");
+    let cut_off = server(&proxy.url()).env("TRUNKLINE_CLIENT_QUEUE", "64").start();
+    let publisher = server(&redis.url()).start();
     cut_off.wait_ready().await;
     publisher.wait_ready().await;
     let (there, public) = (cut_off.public().await, publisher.public().await);
     let mut stream = Listener::open(&there, "a&channel=b.*").await;
     knows_where_it_is(&cut_off).await;
     for outage in 0..2 {
-        let at = 90 * outage;
+        let at = EACH * outage;
         proxy.refuse();
         proxy.reset();
         let began = std::time::Instant::now();
         let mut number = at;
-        while began.elapsed() < std::time::Duration::from_secs(2) || number < at + 90 {
-            if number < at + 90 {
+        while began.elapsed() < std::time::Duration::from_secs(2) || number < at + EACH {
+            if number < at + EACH {
                 let channel = if number % 3 == 0 { "b.c" } else { "a" };
                 let body = json!({ "channel": channel, "data": number });
                 assert_eq!(public.post("/v1/notifications", &body).await.status, 200);
@@ -89,10 +92,10 @@ async fn an_outage_of_two_seconds_costs_the_clients_of_a_server_nothing() {
             }
         }
         proxy.forward();
-        assert_eq!(stream.take(90).await, numbers(at..at + 90));
+        assert_eq!(stream.take(EACH as usize).await, numbers(at..at + EACH));
     }
     let replayed = cut_off.metric("trunkline_notifications_replayed_total").await;
-    replayed.label("for", "server").reaches(180.0).await;
+    replayed.label("for", "server").reaches(2.0 * EACH as f64).await;
 }
 
 #[tokio::test]
@@ -112,13 +115,51 @@ async fn a_gap_over_a_history_that_is_gone_is_told() {
     let mut stream = Listener::open(&house.public, "a").await;
     house.notify("a", json!(1)).await;
     assert_eq!(stream.data().await, 1);
+    let cursor = stream.cursor.clone();
     house.redis.cli(&["FLUSHALL"]);
     kill_subscriber(&house.redis).await;
     assert_eq!(stream.lost().await, json!({ "channels": ["a"], "reason": "epoch" }));
+    assert_ne!(stream.cursor, cursor, "who comes back from here has lost nothing more");
     house.notify("a", json!(2)).await;
     assert_eq!(stream.next().await, Heard::Data(json!(2)));
     let gaps = house.server.metric("trunkline_history_gaps_total").await;
     gaps.label("outcome", "lost").reaches(1.0).await;
+}
+
+#[tokio::test]
+async fn what_was_trimmed_before_a_gap_could_be_filled_is_told_and_the_rest_is_heard() {
+    let redis = Redis::start();
+    let proxy = Proxy::to(redis.port());
+    let few = |url: &str| Daemon::server(url).env("TRUNKLINE_HISTORY_SIZE", "5").start();
+    let (cut_off, publisher) = (few(&proxy.url()), few(&redis.url()));
+    cut_off.wait_ready().await;
+    publisher.wait_ready().await;
+    let public = publisher.public().await;
+    let mut stream = Listener::open(&cut_off.public().await, "a&channel=b").await;
+    knows_where_it_is(&cut_off).await;
+    proxy.refuse();
+    proxy.reset();
+    for number in 0..8 {
+        let body = json!({ "channel": "a", "data": number });
+        assert_eq!(public.post("/v1/notifications", &body).await.status, 200);
+    }
+    proxy.forward();
+    assert_eq!(stream.lost().await, json!({ "channels": ["a"], "reason": "trimmed" }));
+    assert_eq!(stream.take(5).await, numbers(3..8));
+}
+
+#[tokio::test]
+async fn a_history_that_does_not_answer_at_once_is_asked_again_before_anything_is_lost() {
+    let house = House::start().await;
+    let mut stream = Listener::open(&house.public, "a").await;
+    knows_where_it_is(&house.server).await;
+    house.redis.cli(&["ACL", "SETUSER", "default", "-hmget"]);
+    kill_subscriber(&house.redis).await;
+    let failures = house.server.metric("trunkline_redis_command_errors_total").await;
+    failures.label("reason", "noperm").reaches(1.0).await;
+    house.redis.cli(&["ACL", "SETUSER", "default", "+hmget"]);
+    house.notify("a", json!(1)).await;
+    assert_eq!(stream.data().await, 1);
 }
 
 #[tokio::test]

@@ -125,3 +125,28 @@ async fn with_history_off_there_is_no_cursor_and_an_old_one_is_answered() {
     assert_eq!(back.data().await, 2);
     assert_eq!(house.redis.cli(&["KEYS", "trunkline:{history}:*"]), Reply::List(vec![]));
 }
+
+#[tokio::test]
+async fn a_prefix_with_too_many_channels_to_be_read_is_told_once_and_the_rest_is_heard() {
+    let house = House::start().await;
+    const CHANNELS: &str = "a&channel=w.*";
+    let listener = Listener::open(&house.public, CHANNELS).await;
+    let cursor = listener.cursor.clone();
+    drop(listener);
+    // More than a page.
+    for number in 0..100 {
+        house.notify("a", json!(number)).await;
+    }
+    let at = house.redis.cli(&["HGET", "trunkline:{history}:head", "at"]).text();
+    let mut index = vec!["ZADD".to_owned(), "trunkline:{history}:channels".to_owned()];
+    (0..4_096).for_each(|number| index.extend([at.clone(), format!("w.{number}")]));
+    house.redis.cli(&index.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut back = Listener::resume(&house.public, CHANNELS, &cursor).await;
+    assert_eq!(back.lost().await, json!({ "channels": ["w.*"], "reason": "trimmed" }));
+    assert_eq!(back.take(100).await, (0..100).map(|it| json!(it)).collect::<Vec<_>>());
+    house.notify("w.0", json!("live")).await;
+    assert_eq!(back.data().await, "live");
+    assert_eq!(told(&house, "trimmed").await, 1.0);
+    let lost = house.server.metric("trunkline_resumes_total").await;
+    lost.label("outcome", "lost").reaches(1.0).await;
+}

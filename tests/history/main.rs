@@ -16,4 +16,5 @@ mod gaps;
 mod listener;
 mod lost;
 mod moving;
+mod overflow;
 mod resume;
