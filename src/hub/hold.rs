@@ -64,7 +64,9 @@ mod tests {
     #[test]
     fn more_than_half_of_what_may_wait_is_not_kept() {
         assert_eq!(held(&[None; 4], 8).release(None).unwrap().count(), 4);
-        assert!(held(&[None; 5], 8).release(None).is_none());
+        let too_many = held(&[None; 5], 8);
+        assert!(too_many.frames.is_empty() && too_many.release(None).is_none());
+        assert_eq!(held(&[None], 1).release(None).unwrap().count(), 1, "one has room in any");
         let large = Bounds { messages: 99, bytes: 10 };
         let mut hold = Hold::default();
         hold.push(notified(None), large);

@@ -13,6 +13,7 @@ mod client;
 
 mod cursors;
 mod gaps;
+mod kept;
 mod listener;
 mod lost;
 mod moving;
