@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
+use crate::support::eventually::eventually;
 use crate::support::process::Daemon;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
@@ -59,9 +60,14 @@ pub async fn flapping(redis: &Arc<Redis>) -> Script {
     Script::new(vec![target("trunkline-flapping", &server).await], async move |watch| {
         let began = Instant::now();
         for _ in 0..6 {
+            let before = server.connection("subscriber").await["generation"].as_u64();
             proxy.close();
-            sleep(Duration::from_secs(1)).await;
-            server.wait_nothing_missing().await;
+            eventually("another connection", async || {
+                let now = server.connection("subscriber").await;
+                let newer = now["generation"].as_u64() > before && now["state"] == "ready";
+                if newer { Ok(()) } else { Err(now) }
+            })
+            .await;
         }
         let ended = Instant::now();
         let labels = [("job", "trunkline-flapping"), ("role", "subscriber")];
@@ -88,6 +94,7 @@ pub async fn storm(redis: &Arc<Redis>) -> Script {
         let resets = async {
             loop {
                 proxy.reset();
+                // The pace of the fault, shorter than the back-off.
                 sleep(Duration::from_millis(5)).await;
             }
         };

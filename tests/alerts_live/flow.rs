@@ -32,6 +32,7 @@ pub async fn late(redis: &Arc<Redis>) -> Script {
         let publishing = join_all((0..4).map(async |_| {
             loop {
                 notify(&public, "x").await;
+                // The pace of the traffic: the rules are about rates.
                 sleep(Duration::from_millis(100)).await;
             }
         }));
@@ -81,10 +82,11 @@ pub async fn slow_clients(redis: &Arc<Redis>) -> Script {
                     join_all((0..16).map(|_| notify(&public, &large))).await;
                 }
                 drop(asleep);
-                // Clients that read stay, so that there are clients when the page is read.
+                // One after the other and not all at once: the rule is about a rate.
                 sleep(Duration::from_secs(2)).await;
             }
         };
+        // Clients that read stay, so that there are clients when the page is read.
         let awake = Ears::open(&server, "b").await;
         let fires = tokio::select! {
             fires = watch.fires(&slow, began) => fires,

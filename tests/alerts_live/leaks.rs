@@ -129,6 +129,7 @@ pub async fn quiet(redis: &Arc<Redis>) -> Script {
             }
             worker.wait_nothing_missing().await;
             server.wait_nothing_missing().await;
+            // Prometheus has to see how it is in between, as often as the rules ask.
             sleep(Duration::from_secs(2)).await;
         }
         let leaks = "ALERTS{job=\"trunkline-quiet\", alertname=~\"Trunkline.*Leak.*\", alertstate=\"firing\"}";

@@ -21,6 +21,7 @@ pub async fn burn() -> Script {
         let publishing = async {
             loop {
                 public.post("/v1/notifications", &json!({ "channel": "a", "data": 1 })).await;
+                // The pace of the traffic: the rules are about rates.
                 sleep(Duration::from_millis(50)).await;
             }
         };

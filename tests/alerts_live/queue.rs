@@ -82,6 +82,7 @@ pub async fn dead(redis: &Arc<Redis>) -> Script {
         let events = async {
             loop {
                 event(&public, &json!({ "type": "hot", "data": { "fahrenheit": 180 } })).await;
+                // The pace of the traffic: the rules are about rates.
                 sleep(Duration::from_millis(200)).await;
             }
         };

@@ -81,6 +81,7 @@ pub async fn missing(redis: &Arc<Redis>) -> Script {
         let began = Instant::now();
         // Each waits for its answer and comes back, so that there is always one that wants it.
         let clients = join_all((0..4).map(async |number| {
+            // Not all in step, or there would be moments without any of them.
             sleep(Duration::from_millis(150 * number)).await;
             loop {
                 public.get("/v1/stream?channel=lost").await;
@@ -118,6 +119,7 @@ pub async fn garbage(redis: &Arc<Redis>) -> Script {
                         let script = "return redis.call('PUBLISH', 'garbage:notify:a', '\\255')";
                         redis.cli(&["EVAL", script, "0"]);
                     }
+                    // The pace of the traffic: the rule is about a rate.
                     sleep(Duration::from_millis(100)).await;
                 }
             }
