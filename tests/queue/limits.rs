@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use trunkline::model::CommandFailure;
-use trunkline::queue::{EnqueueError, GROUP, MAX_DELIVERIES, Thresholds, Verdict};
+use trunkline::queue::*;
 
 use crate::house::{Diary, House, WorkerPlan, event, job};
 use crate::support::eventually::eventually;
@@ -47,14 +47,16 @@ async fn a_full_queue_refuses_until_it_has_come_down_to_recovery() {
 #[tokio::test]
 async fn a_job_that_kills_its_worker_is_given_up_after_ten_deliveries() {
     let house = House::start();
-    house.producer().await.post("deadly").await;
+    house.producer().await.post_all(["deadly".into(), "last chance".into()]).await;
     let stream = house.keys.stream();
     house.redis.cli(&["XGROUP", "CREATE", &stream, GROUP, "0"]);
     let taken = house.redis.cli(&["XREADGROUP", "GROUP", GROUP, "gone", "STREAMS", &stream, ">"]);
-    let id = taken.list()[0].list()[1].list()[0].list()[0].text();
-    let many = MAX_DELIVERIES.to_string();
-    let claim = ["XCLAIM", &stream, GROUP, "gone", "0", &id, "IDLE", "99999", "RETRYCOUNT", &many];
-    house.redis.cli(&claim);
+    let entries = &taken.list()[0].list()[1];
+    for (entry, deliveries) in entries.list().iter().zip([MAX_DELIVERIES, MAX_DELIVERIES - 1]) {
+        let (id, many) = (entry.list()[0].text(), deliveries.to_string());
+        let claim = ["XCLAIM", &stream, GROUP, "gone", "0", &id];
+        house.redis.cli(&[&claim[..], &["IDLE", "99999", "RETRYCOUNT", &many]].concat());
+    }
 
     let diary = Diary::done();
     let lease = Duration::from_secs(1);
@@ -65,8 +67,59 @@ async fn a_job_that_kills_its_worker_is_given_up_after_ten_deliveries() {
         letter.contains(&"abandoned".into()) && letter.contains(&"deadly".into()),
         "{letter:?}"
     );
-    assert_eq!(diary.jobs().len(), 0);
+    diary.reaches(1).await;
     house.is_drained().await;
+    let given: Vec<_> = diary.jobs().iter().map(|job| (job.body.clone(), job.deliveries)).collect();
+    assert_eq!(given, [(b"last chance".to_vec(), MAX_DELIVERIES)]);
+}
+
+#[tokio::test]
+async fn a_repeat_is_known_for_the_window_and_no_longer() {
+    let house = House::start();
+    let post = house.producer().await;
+    let key = |id: &str| DedupKey::new("/test", id);
+    let (given, assigned) = (Dedup::Given(key("given")), Dedup::Assigned(key("assigned")));
+    let put = async |window: Duration, dedup: Dedup| {
+        let (keys, thresholds) = (house.keys.clone(), house.thresholds);
+        let options = QueueOptions { keys, thresholds, dedup_window: window };
+        let producer = Producer::new(post.owner.shared(), options);
+        let jobs = [NewJob { dedup: Some(dedup), ..job("x") }];
+        producer.enqueue(&jobs).await.unwrap()[0].duplicate
+    };
+    let lasts = |id: &str| {
+        let entry = format!("{}{}", house.keys.dedup(), key(id));
+        let left = house.redis.cli(&["PTTL", &entry]).integer();
+        house.redis.cli(&["DEL", &entry]);
+        left
+    };
+    const HOUR: Duration = Duration::from_secs(3_600);
+    assert!(!put(HOUR, given).await && put(HOUR, given).await);
+    assert!((3_500_000..=3_600_000).contains(&lasts("given")));
+    // An id of our own is known to whoever repeats at once, and to nobody later.
+    assert!(!put(HOUR, assigned).await && put(HOUR, assigned).await);
+    assert!((200_000..=300_000).contains(&lasts("assigned")));
+    let short = Duration::from_secs(100);
+    assert!(!put(short, assigned).await);
+    assert!((1..=100_000).contains(&lasts("assigned")));
+    assert!(!put(Duration::ZERO, given).await && !put(Duration::ZERO, given).await);
+    assert_eq!(lasts("given"), -2, "there is no entry");
+}
+
+#[tokio::test]
+async fn a_job_of_the_older_form_goes_again_at_its_next_attempt() {
+    let house = House::start();
+    let (stream, head) = (house.keys.stream(), ["id", "7", "type", "event", "at", "1000"]);
+    let rest = ["attempt", "1", "deliveries", "0", "body", "old"];
+    house.redis.cli(&[&["XADD", &stream, "*"], &head[..], &rest[..]].concat());
+    let diary = Diary::new(async |job| match job.attempt {
+        1 => Verdict::Retry { reason: "once" },
+        _ => Verdict::Done,
+    });
+    let _worker = house.worker().start(&diary).await;
+    diary.reaches(2).await;
+    house.is_drained().await;
+    let told: Vec<_> = diary.jobs().iter().map(|job| (job.attempt, job.deliveries)).collect();
+    assert_eq!(told, [(1, 1), (2, 2)]);
 }
 
 #[tokio::test]
@@ -90,6 +143,12 @@ async fn faults_of_redis_use_up_no_attempt_and_still_end() {
     );
     house.is_drained().await;
     assert!(diary.jobs().iter().all(|job| job.attempt == 1));
+    // However often it goes again, its age is that of the first time.
+    let mut begun: Vec<_> =
+        diary.jobs().iter().map(|job| (job.body.clone(), job.enqueued_ms)).collect();
+    begun.sort_unstable();
+    begun.dedup();
+    assert_eq!(begun.len(), 2, "{begun:?}");
     let deliveries = |body: &[u8]| diary.jobs().iter().filter(|job| job.body == body).count();
     assert_eq!((deliveries(b"unlucky"), deliveries(b"hopeless")), (5, MAX_DELIVERIES as usize));
 }

@@ -15,6 +15,9 @@ use crate::house::{Diary, House, Worker, WorkerPlan, event, job};
 use crate::support::eventually::eventually;
 use crate::support::proxy::{Direction, Proxy};
 
+/// A tick in the year 2100.
+const FAR: &str = "4102444800000";
+
 /// No test is still there at its next tick.
 const YEARLY: &str = "0 0 1 1 *";
 
@@ -184,7 +187,7 @@ async fn a_tick_that_fired_does_not_fire_again_when_its_schedule_is_stored_anew(
     // The same again keeps its tick; another one brings its own, which here has fired already.
     office.put_at("report", "first", "skip", tick).await;
     assert_eq!(house.tick("report"), next);
-    office.put_at("report", "second", "skip", tick).await;
+    office.put_at("report", "second", "once", tick).await;
     house.has_moved_on(&office).await;
     assert_eq!(notes(&diary), ["first"]);
 }
@@ -201,7 +204,7 @@ fn say(port: u16, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_schedule_that_is_changed_or_removed_between_look_and_fire_does_not_fire() {
+async fn a_schedule_that_is_changed_removed_or_moved_on_between_look_and_fire_does_not_fire() {
     let mut house = House::start();
     let office = house.office().await;
     let port = house.redis.port();
@@ -216,11 +219,14 @@ async fn a_schedule_that_is_changed_or_removed_between_look_and_fire_does_not_fi
             say(port, &["HDEL", &schedules, "removed"]);
             say(port, &["ZREM", &ticks, "removed"]);
             say(port, &["HSET", &schedules, "changed", &changed]);
+            say(port, &["ZADD", &ticks, FAR, "moved"]);
         }
         piece
     }));
     office.put("removed", "removed", "once", -1_000).await;
     office.put("changed", "before", "once", -1_000).await;
+    // Another worker was first, and its tick is known no longer.
+    office.put("moved", "moved", "once", -1_000).await;
     house.detour = Some(proxy.port());
     let diary = Diary::done();
     let _worker = house.looking().start(&diary).await;
@@ -228,6 +234,7 @@ async fn a_schedule_that_is_changed_or_removed_between_look_and_fire_does_not_fi
     house.has_moved_on(&office).await;
     assert_eq!(notes(&diary), ["after"]);
     assert_eq!(office.store.get("removed").await.unwrap(), None);
+    assert_eq!(house.tick("moved").to_string(), FAR);
 }
 
 #[tokio::test]
@@ -243,6 +250,8 @@ async fn what_no_worker_can_read_is_left_alone_until_it_is_stored_anew() {
     house.has_moved_on(&office).await;
     assert_eq!(office.store.get("report").await.unwrap().unwrap().next, None);
     assert_eq!(house.redis.cli(&["ZCARD", &house.keys.ticks()]).integer(), 1);
+    let anew = office.store.put("report", b"{}", now).await.unwrap().unwrap();
+    assert_eq!(anew, (false, now), "the same, and a worker of today may be able to read it");
     office.put("report", "good", "skip", 0).await;
     diary.reaches(1).await;
     assert_eq!(notes(&diary), ["good"]);
