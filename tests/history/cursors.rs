@@ -50,6 +50,35 @@ async fn the_cursor_of_a_quiet_client_goes_on_with_its_server() {
 }
 
 #[tokio::test]
+async fn a_websocket_client_that_pings_knows_where_its_server_is_however_quiet_its_channels_are() {
+    let house = House::start().await;
+    let mut client = Client::open(&house, "").await;
+    assert_eq!(client.ask(json!({ "ping": 1 })).await, json!({ "pong": 1 }));
+    assert_eq!(client.cursor, None, "it hears nothing yet");
+    client.subscribe(&["quiet"]).await;
+    let begun = client.cursor.take();
+    assert_eq!(client.ask(json!({ "ping": 2 })).await, json!({ "pong": 2 }));
+    assert_eq!(client.cursor, None, "{begun:?} is where the server still is");
+
+    let mut busy = Listener::open(&house.public, "busy").await;
+    house.notify("busy", json!(1)).await;
+    assert_eq!(busy.data().await, 1);
+    assert_eq!(client.ask(json!({ "ping": 3 })).await, json!({ "pong": 3 }));
+    let cursor = client.cursor.take().unwrap();
+    assert_eq!(cursor, busy.cursor);
+    client.say(json!({ "ping": 4 })).await;
+    assert_eq!(client.next().await, json!({ "pong": 4 }));
+    assert_eq!(client.cursor, None, "it knows that already");
+
+    // Whoever comes back with it hears what came after, and nothing else.
+    drop(client);
+    house.notify("quiet", json!("missed")).await;
+    let mut client = Client::open(&house, &format!("?channel=quiet&after={cursor}")).await;
+    assert_eq!(client.next().await, json!({ "subscribed": ["quiet"] }));
+    assert_eq!(client.heard().await, "missed");
+}
+
+#[tokio::test]
 async fn a_cursor_is_good_for_other_channels_too_and_for_the_other_transport() {
     let house = House::start().await;
     let listener = Listener::open(&house.public, "a").await;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Number, json};
 use tokio::net::TcpStream;
 use tokio::task::coop;
 use tokio::time::Interval;
@@ -211,7 +211,17 @@ impl Talk {
             Command::Unsubscribe(named) => {
                 self.client.forget(&named, list("unsubscribed", &named, None));
             }
-            Command::Ping(number) => self.push(ws_message("pong", number.to_string().as_bytes())),
+            Command::Ping(number) => self.pong(&number),
+        }
+    }
+
+    /// Answers a ping, with where the server is by now where that is news to the client: one that
+    /// pings can come back however long it has heard nothing.
+    fn pong(&self, number: &Number) {
+        let number = number.to_string();
+        let pong = |cursor| event(Transport::Ws, "pong", number.as_bytes(), cursor);
+        if !self.client.advance(|position| Frame::announcement(pong(Some(position)))) {
+            self.push(pong(None));
         }
     }
 
