@@ -186,7 +186,14 @@ fn job(number: usize) -> NewJob {
     let rest = 256 - event.to_string().len();
     event["data"]["note"] = "x".repeat(rest).into();
     let body = event.to_string().into_bytes();
-    NewJob { job_type: JobType::Event, body, traceparent: None, dedup: None, not_before_ms: None }
+    NewJob {
+        job_type: JobType::Event,
+        body,
+        traceparent: None,
+        dedup: None,
+        not_before_ms: None,
+        partition: None,
+    }
 }
 
 /// Lets one worker empty a full queue, and looks at the part in the middle.

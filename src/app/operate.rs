@@ -146,18 +146,18 @@ fn failed(error: crate::conn::Error) -> String {
 }
 
 fn status(depths: &Depths, queue: &str, json: bool) -> String {
-    let Depths { waiting, active, delayed, dead, oldest, full } = *depths;
+    let Depths { waiting, active, delayed, blocked, dead, oldest, full } = *depths;
     if json {
         let oldest = oldest.as_secs_f64();
-        return json!({ "queue": queue, "waiting": waiting, "active": active, "delayed": delayed, "dead": dead,
-            "oldest_job_age_seconds": oldest, "full": full })
+        return json!({ "queue": queue, "waiting": waiting, "active": active, "delayed": delayed,
+            "blocked": blocked, "dead": dead, "oldest_job_age_seconds": oldest, "full": full })
         .to_string();
     }
     let full = if full { "yes: events are refused as queue-full" } else { "no" };
     let age = humantime::format_duration(Duration::from_secs(oldest.as_secs()));
     format!(
-        "queue       {queue}\nwaiting     {waiting}\nactive      {active}\ndelayed     {delayed}\ndead        {dead}\n\
-         oldest job  {age}\nfull        {full}"
+        "queue       {queue}\nwaiting     {waiting}\nactive      {active}\ndelayed     {delayed}\nblocked     {blocked}\n\
+         dead        {dead}\noldest job  {age}\nfull        {full}"
     )
 }
 

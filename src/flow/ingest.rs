@@ -2,7 +2,7 @@
 
 use crate::conn::{self, Sent};
 use crate::model::{Event, JobType};
-use crate::queue::{Dedup, DedupKey, EnqueueError, Enqueued, NewJob, Producer};
+use crate::queue::{Dedup, DedupKey, EnqueueError, Enqueued, NewJob, Partition, Producer};
 use crate::telemetry::events::queue::EventsAccepted;
 use crate::telemetry::trace::{TraceContext, producer_span};
 
@@ -118,6 +118,7 @@ fn job(
 ) -> Result<NewJob, usize> {
     let traceparent = event.traceparent().or(sent).or(header).map(str::to_owned);
     let not_before_ms = event.not_before_ms();
+    let partition = event.partition_key().map(Partition::of);
     let event = match header {
         Some(header) => event.with_traceparent(header),
         None => event,
@@ -129,7 +130,7 @@ fn job(
     let key = DedupKey::new(event.source(), event.id());
     let dedup = if event.assigned_id() { Dedup::Assigned(key) } else { Dedup::Given(key) };
     let dedup = Some(dedup);
-    Ok(NewJob { job_type: JobType::Event, body, traceparent, dedup, not_before_ms })
+    Ok(NewJob { job_type: JobType::Event, body, traceparent, dedup, not_before_ms, partition })
 }
 
 fn refusal(ids: Vec<String>, error: conn::Error) -> IngestError {

@@ -15,11 +15,12 @@ pub async fn run(inspector: Inspector, thresholds: Thresholds, every: Duration) 
         ticks.tick().await;
         // The failed command was counted where it was sent.
         let Ok(depths) = inspector.depths().await else { continue };
-        let jobs = depths.waiting + depths.active + depths.delayed;
+        let jobs = depths.unfinished();
         QueueMeasured {
             waiting: depths.waiting,
             active: depths.active,
             delayed: depths.delayed,
+            blocked: depths.blocked,
             dead: depths.dead,
             oldest: depths.oldest,
             full: depths.full,

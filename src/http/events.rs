@@ -12,7 +12,7 @@ use super::intake::{self, Bodies, Media};
 use super::public::json_response;
 use crate::flow::ingest::{Accepted, Ingest, IngestError, Trace};
 use crate::flow::notify::{Notify, NotifyError, Request};
-use crate::model::{Event, Problem, ProblemKind, is_traceparent, unix_ms};
+use crate::model::{Event, Fault, Problem, ProblemKind, is_traceparent, unix_ms};
 use crate::telemetry::trace::TraceContext;
 
 /// A whole batch.
@@ -32,7 +32,7 @@ pub(super) async fn post(
     let limit = if media == Mode::Batch { MAX_BATCH_BYTES } else { max_payload };
     let body = intake::read(headers, body, limit, bodies).await?;
     let events = events(media, headers, &body)?;
-    check_times(media, &events)?;
+    check_wishes(media, &events)?;
     let trace = Trace { traceparent: traceparent(headers), context };
     let accepted = ingest.accept(events, trace).await.map_err(problem)?;
     let entry = |accepted: Accepted| match accepted.duplicate {
@@ -81,16 +81,18 @@ fn events(mode: Mode, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Event>, P
     events.map_err(Problem::invalid)
 }
 
-/// Whether every event may ask for the time that it asks for, by the clock of this server.
-fn check_times(mode: Mode, events: &[Event]) -> Result<(), Problem> {
+/// Whether every event may ask for the time, by the clock of this server, and for the order that
+/// it asks for.
+fn check_wishes(mode: Mode, events: &[Event]) -> Result<(), Problem> {
     let now_ms = unix_ms();
-    let faults = events.iter().enumerate().filter_map(|(index, event)| {
-        let fault = event.check_not_before(now_ms).err()?;
-        Some(match mode {
-            Mode::Batch => Event::fault_at(index, fault),
-            Mode::Binary => Event::fault_in_header(fault),
-            Mode::Shorthand | Mode::Structured => fault,
-        })
+    let placed = |index: usize, fault: Fault| match mode {
+        Mode::Batch => Event::fault_at(index, fault),
+        Mode::Binary => Event::fault_in_header(fault),
+        Mode::Shorthand | Mode::Structured => fault,
+    };
+    let faults = events.iter().enumerate().flat_map(|(index, event)| {
+        let checks = [event.check_not_before(now_ms), event.check_partition_key()];
+        checks.into_iter().filter_map(Result::err).map(move |fault| placed(index, fault))
     });
     let faults: Vec<_> = faults.collect();
     if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }

@@ -95,6 +95,11 @@ fn survives(event: &Event) {
     for required in [event.id(), event.source(), event.kind()] {
         assert!((1..=1024).contains(&required.len()), "{required:?}");
     }
+    match (event.partition_key(), event.check_partition_key()) {
+        (key, Ok(())) => assert_eq!(key.is_some(), event.as_map().contains_key("partitionkey")),
+        (None, Err(fault)) => told(&[fault], 1, |path| path == "$.partitionkey"),
+        (Some(key), Err(fault)) => panic!("{key:?} counts, and is refused: {fault}"),
+    }
     // Some moment: that of the documentation's examples.
     let checked = event.check_not_before(1_738_310_400_000);
     match (event.as_map().contains_key("notbefore"), checked) {

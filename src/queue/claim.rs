@@ -14,6 +14,9 @@ use crate::model::{JobType, WakeupMode};
 /// Delayed jobs that one claim moves into the stream at most; the next claim goes on.
 const PROMOTIONS: u32 = 128;
 
+/// Partitions that one takeover looks after at most, and as many again at random.
+const SWEPT: u32 = 64;
+
 /// Idle consumers that hold nothing are forgotten after this: each start of a worker is one.
 const FORGET_AFTER: Duration = Duration::from_secs(3600);
 
@@ -49,6 +52,10 @@ pub(super) struct Reclaimed {
     pub(super) buried: Vec<Buried>,
     /// Dead letters that were dropped: too many, and too old.
     pub(super) dropped: (u64, u64),
+    /// Where the next sweep of the partitions goes on.
+    pub(super) swept: String,
+    /// Partitions that went on because the job they waited for was gone.
+    pub(super) mended: u64,
 }
 
 /// A job that was delivered too often.
@@ -82,7 +89,15 @@ impl Claims {
     /// Takes up to `count` new entries; parks when there are fewer.
     pub(super) async fn claim(&self, count: usize, parking: &Parking) -> Result<Claimed, Error> {
         let keys = &self.keys;
-        let call = Call::new(&CLAIM, [keys.stream(), keys.delayed(), keys.idle(), keys.ticks()])
+        let names = [
+            keys.stream(),
+            keys.delayed(),
+            keys.idle(),
+            keys.ticks(),
+            keys.partitions(),
+            keys.blocked(),
+        ];
+        let call = Call::new(&CLAIM, names)
             .arg(GROUP)
             .arg(&self.consumer)
             .arg(count)
@@ -127,17 +142,26 @@ impl Claims {
         Ok((now_ms, read(entries, Entry::again)?))
     }
 
-    /// Takes over up to `count` entries whose lease ran out.
+    /// Takes over up to `count` entries whose lease ran out, and looks after some of the
+    /// partitions. Both go on where they ended.
     pub(super) async fn reclaim(
         &self,
         count: usize,
         lease: Duration,
-        cursor: &str,
+        (cursor, swept): (&str, &str),
         parking: &Parking,
         retention: Retention,
     ) -> Result<Reclaimed, Error> {
         let keys = &self.keys;
-        let call = Call::new(&RECLAIM, [keys.stream(), keys.dead(), keys.idle()])
+        let names = [
+            keys.stream(),
+            keys.dead(),
+            keys.idle(),
+            keys.delayed(),
+            keys.partitions(),
+            keys.blocked(),
+        ];
+        let call = Call::new(&RECLAIM, names)
             .arg(GROUP)
             .arg(&self.consumer)
             .arg(lease.as_millis() as u64)
@@ -147,10 +171,12 @@ impl Claims {
             .arg(retention.max)
             .arg(FORGET_AFTER.as_millis() as u64)
             .arg(&parking.member)
-            .arg(retention.age.as_millis() as u64);
-        let answer: (u64, String, Vec<Value>, Vec<Value>, (u64, u64)) =
+            .arg(retention.age.as_millis() as u64)
+            .arg(swept)
+            .arg(SWEPT);
+        let answer: (u64, String, Vec<Value>, Vec<Value>, (u64, u64), String, u64) =
             call.send(&self.shared).await?;
-        let (now_ms, cursor, entries, buried, dropped) = answer;
+        let (now_ms, cursor, entries, buried, dropped, swept, mended) = answer;
         let entries = read(entries, Entry::again)?;
         let buried = buried.into_iter().filter_map(|value| {
             let (job, word): (String, String) = redis::from_redis_value(value).ok()?;
@@ -158,7 +184,7 @@ impl Claims {
             Some(Buried { job, job_type: job_type_of(&word).unwrap_or(JobType::Event) })
         });
         let buried = buried.collect();
-        Ok(Reclaimed { now_ms, cursor, entries, buried, dropped })
+        Ok(Reclaimed { now_ms, cursor, entries, buried, dropped, swept, mended })
     }
 
     /// Parks no more; once nothing is pending the consumer's name goes too.

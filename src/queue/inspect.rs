@@ -16,10 +16,12 @@ pub struct Depths {
     pub active: u64,
     /// Waiting for their time.
     pub delayed: u64,
+    /// Waiting behind another of their partition.
+    pub blocked: u64,
     /// In the dead letters.
     pub dead: u64,
     /// How long the oldest unfinished job has been there, or a delayed one is overdue; zero
-    /// when there is none.
+    /// when there is none. A blocked one is looked at once it is its turn.
     pub oldest: Duration,
     /// Whether the queue refuses jobs.
     pub full: bool,
@@ -37,9 +39,14 @@ pub enum Pressure {
 }
 
 impl Depths {
+    /// Jobs that are neither done nor given up, which is what the thresholds are about.
+    pub fn unfinished(&self) -> u64 {
+        self.waiting + self.active + self.delayed + self.blocked
+    }
+
     /// How bad it is.
     pub fn pressure(&self, thresholds: Thresholds) -> Pressure {
-        match self.waiting + self.active + self.delayed {
+        match self.unfinished() {
             _ if self.full => Pressure::Full,
             jobs if jobs >= thresholds.warning => Pressure::Warning,
             _ => Pressure::Normal,
@@ -75,15 +82,16 @@ impl Inspector {
 
     async fn count(&self, recovery: &str) -> Result<Depths, Error> {
         let Self { keys, .. } = self;
-        let names = [keys.stream(), keys.delayed(), keys.dead(), keys.full()];
+        let names = [keys.stream(), keys.delayed(), keys.dead(), keys.full(), keys.blocked()];
         let call = Call::new(&INSPECT, names).arg(GROUP).arg(recovery);
-        let (entries, active, delayed, dead, oldest_ms, full): (u64, u64, u64, u64, u64, bool) =
-            call.send(&self.shared).await?;
+        let counted: (u64, u64, u64, u64, u64, u64, bool) = call.send(&self.shared).await?;
+        let (entries, active, delayed, blocked, dead, oldest_ms, full) = counted;
         Ok(Depths {
             // An operator may have deleted an entry that a worker holds.
             waiting: entries.saturating_sub(active),
             active,
             delayed,
+            blocked,
             dead,
             oldest: Duration::from_millis(oldest_ms),
             full,
@@ -98,9 +106,10 @@ mod tests {
     #[test]
     fn pressure_counts_every_unfinished_job() {
         let thresholds = Thresholds { warning: 10, critical: 20, recovery: 5 };
-        let depths = Depths { waiting: 4, active: 3, delayed: 3, dead: 99, ..Depths::default() };
+        let (waiting, active, delayed, blocked, dead) = (3, 3, 3, 1, 99);
+        let depths = Depths { waiting, active, delayed, blocked, dead, ..Depths::default() };
         assert_eq!(depths.pressure(thresholds), Pressure::Warning);
-        assert_eq!(Depths { delayed: 2, ..depths }.pressure(thresholds), Pressure::Normal);
+        assert_eq!(Depths { blocked: 0, ..depths }.pressure(thresholds), Pressure::Normal);
         assert_eq!(Depths { full: true, ..depths }.pressure(thresholds), Pressure::Full);
     }
 }

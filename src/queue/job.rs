@@ -7,6 +7,7 @@ use std::time::Duration;
 use redis::Value;
 use uuid::Uuid;
 
+use super::partition::Partition;
 use crate::model::{JobType, Label};
 use crate::telemetry::trace::TraceContext;
 
@@ -24,6 +25,9 @@ pub struct NewJob {
     /// The Unix millisecond, by the clock of Redis, before which it is not to be done; `None`, or
     /// one that has passed, puts it in front of the workers at once.
     pub not_before_ms: Option<u64>,
+    /// The jobs among which it has an order: it is begun when all of them that were put in before
+    /// it are settled or given up. One for later takes its place when it is due.
+    pub partition: Option<Partition>,
 }
 
 /// By what a repeat of a job is known, and for how long.
@@ -75,6 +79,8 @@ pub struct Job {
     pub traceparent: Option<String>,
     /// What it says; `None` if it is none.
     pub trace: Option<TraceContext>,
+    /// The jobs among which it has an order.
+    pub partition: Option<Partition>,
 }
 
 /// The id of a stream entry.
@@ -143,7 +149,7 @@ impl Entry {
             return None;
         }
         let (mut head, mut older) = (None, Head::default());
-        let (mut body, mut traceparent) = (None, None);
+        let (mut body, mut traceparent, mut partition) = (None, None, None);
         let mut fields = self.fields.into_iter();
         while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
             let (name, value) = (bytes(name)?, bytes(value)?);
@@ -151,6 +157,7 @@ impl Entry {
                 b"job" => head = head.or_else(|| Head::read(&value)),
                 b"traceparent" => traceparent = String::from_utf8(value).ok(),
                 b"body" => body = Some(value),
+                b"partition" => partition = partition.or_else(|| Partition::read(&value)),
                 // Entries of the older form have a field for each part of the head.
                 b"id" => older.id = job_id(&value),
                 b"type" => older.job_type = job_type(&value),
@@ -170,6 +177,7 @@ impl Entry {
             body: body?,
             trace: traceparent.as_deref().and_then(TraceContext::parse),
             traceparent,
+            partition,
         })
     }
 }

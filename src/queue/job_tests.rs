@@ -32,6 +32,22 @@ fn a_job_is_read_from_the_four_values_of_an_entry() {
 }
 
 #[test]
+fn the_first_partition_counts_that_is_one() {
+    let partition = |key| Partition::of(key).to_string();
+    let (a, b) = (partition("a"), partition("b"));
+    let read = |values: &[&str]| {
+        let ours = ["job", "7 event 1000 2 3", "body", "{}"].map(bulk);
+        let added = values.iter().flat_map(|value| [bulk("partition"), bulk(value)]);
+        let fields = Value::Array(ours.into_iter().chain(added).collect());
+        let entry = Entry::first(Value::Array(vec![bulk("5-1"), fields])).unwrap();
+        entry.into_job().unwrap().partition
+    };
+    assert_eq!(read(&[]), None);
+    assert_eq!(read(&["nonsense"]), None);
+    assert_eq!(read(&["nonsense", &a, &b]), Some(Partition::of("a")));
+}
+
+#[test]
 fn a_head_that_is_cut_off_is_no_job() {
     for head in [
         "",
@@ -161,6 +177,6 @@ proptest! {
         let job = Entry::again(Value::Array(reply)).and_then(Entry::into_job);
         let deliveries = earlier.saturating_add(deliveries);
         let job_type = JobType::Event;
-        prop_assert_eq!(job, Some(Job { id, job_type, attempt, deliveries, enqueued_ms: at, body, traceparent: None, trace: None }));
+        prop_assert_eq!(job, Some(Job { id, job_type, attempt, deliveries, enqueued_ms: at, body, traceparent: None, trace: None, partition: None }));
     }
 }

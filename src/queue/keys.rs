@@ -28,6 +28,16 @@ impl Keys {
         self.of("delayed")
     }
 
+    /// Hash: where the job of a partition is that may be done next.
+    pub fn partitions(&self) -> String {
+        self.of("partitions")
+    }
+
+    /// Sorted set: packed jobs that wait behind another of their partition, in order.
+    pub fn blocked(&self) -> String {
+        self.of("blocked")
+    }
+
     /// Stream: jobs that were given up, with the reason.
     pub fn dead(&self) -> String {
         self.of("dead")
@@ -80,7 +90,8 @@ mod tests {
         let keys = Keys::new("trunkline", "rule-engine-events");
         let all = [keys.stream(), keys.delayed(), keys.dead(), keys.idle(), keys.full()];
         let others = [keys.dedup(), keys.wake("9f2c"), keys.schedules(), keys.ticks()];
-        for key in all.into_iter().chain(others) {
+        let ordered = [keys.partitions(), keys.blocked()];
+        for key in all.into_iter().chain(others).chain(ordered) {
             assert!(key.starts_with("trunkline:{q:rule-engine-events}:"), "{key}");
         }
     }

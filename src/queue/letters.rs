@@ -163,7 +163,15 @@ impl Letters {
         let call = match deed {
             Deed::Delete => Call::new(&DISCARD, [keys.dead()]),
             Deed::Requeue { critical } => {
-                let names = [keys.stream(), keys.dead(), keys.delayed(), keys.idle(), keys.full()];
+                let names = [
+                    keys.stream(),
+                    keys.dead(),
+                    keys.delayed(),
+                    keys.idle(),
+                    keys.full(),
+                    keys.partitions(),
+                    keys.blocked(),
+                ];
                 Call::new(&REQUEUE, names).arg(critical).arg(HISTORY_KEPT)
             }
         };

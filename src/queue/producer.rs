@@ -94,7 +94,15 @@ impl Producer {
 
     fn call(&self, jobs: &[NewJob]) -> Call {
         let QueueOptions { keys, thresholds, dedup_window } = &self.options;
-        let names = [keys.stream(), keys.delayed(), keys.idle(), keys.full(), keys.dedup()];
+        let names = [
+            keys.stream(),
+            keys.delayed(),
+            keys.idle(),
+            keys.full(),
+            keys.dedup(),
+            keys.partitions(),
+            keys.blocked(),
+        ];
         let call = Call::new(&ENQUEUE, names).arg(thresholds.critical).arg(thresholds.recovery);
         jobs.iter().fold(call, |call, job| {
             let known = job.dedup.filter(|_| !dedup_window.is_zero()).map(|dedup| match dedup {
@@ -108,6 +116,7 @@ impl Producer {
                 .arg(job.job_type.label())
                 .arg(job.traceparent.as_deref().unwrap_or_default())
                 .arg(job.not_before_ms.unwrap_or(0))
+                .arg(job.partition.map(|partition| partition.to_string()).unwrap_or_default())
                 .arg(job.body.as_slice())
         })
     }

@@ -28,29 +28,31 @@ macro_rules! scripts {
 
 scripts! {
     /// Puts jobs into the queue.
-    ENQUEUE = "enqueue-5" + ["clock", "wake", "room"];
+    ENQUEUE = "enqueue-7" + ["clock", "wake", "room", "partition"];
     /// Takes jobs, or parks.
-    CLAIM = "claim-4" + ["clock", "wake", "due"];
+    CLAIM = "claim-6" + ["clock", "entry", "wake", "due", "partition"];
     /// Finds jobs whose claim was never answered.
     RECOVER = "recover-1" + ["clock"];
     /// Takes over jobs whose lease ran out.
-    RECLAIM = "reclaim-3" + ["clock", "entry", "lease", "dead"];
+    RECLAIM = "reclaim-6" + ["clock", "entry", "wake", "lease", "partition", "dead"];
     /// Renews leases.
     RENEW = "renew-1" + ["lease"];
     /// Settles jobs that are done.
     DONE = "done-1" + ["lease"];
+    /// The same for jobs that others wait behind.
+    DONE_IN_ORDER = "done_in_order-4" + ["clock", "wake", "lease", "partition"];
     /// Puts jobs back.
-    RETRY = "retry-3" + ["clock", "entry", "wake", "lease", "due"];
+    RETRY = "retry-4" + ["clock", "entry", "wake", "lease", "due", "partition"];
     /// Moves jobs to the dead letters.
-    BURY = "bury-2" + ["clock", "entry", "lease", "dead"];
+    BURY = "bury-5" + ["clock", "entry", "wake", "lease", "partition", "dead"];
     /// Puts dead letters back.
-    REQUEUE = "requeue-5" + ["clock", "wake"];
+    REQUEUE = "requeue-7" + ["clock", "wake", "partition"];
     /// Deletes dead letters.
     DISCARD = "discard-1" + [];
     /// Takes a worker's name off the queue.
     LEAVE = "leave-2" + ["clock", "wake"];
     /// Counts.
-    INSPECT = "inspect-4" + ["clock", "entry"];
+    INSPECT = "inspect-5" + ["clock", "entry"];
     /// Stores a schedule.
     SCHEDULE = "schedule-3" + ["clock", "wake"];
     /// Removes a schedule.
@@ -58,7 +60,7 @@ scripts! {
     /// Finds schedules whose tick is due.
     DUE = "due-2" + ["clock", "due"];
     /// Moves schedules on, with the jobs of their ticks.
-    FIRE = "fire-7" + ["clock", "wake", "room", "due"];
+    FIRE = "fire-9" + ["clock", "wake", "room", "due", "partition"];
 }
 
 /// One call of a script.

@@ -9,8 +9,9 @@ use super::BATCH;
 use super::keys::{GROUP, Keys};
 use super::lease::{Lease, Standing};
 use super::pace::Backoff;
+use super::partition::Partition;
 use super::retry::{Action, Again, Retention};
-use super::script::{BURY, Call, DONE, RETRY};
+use super::script::{BURY, Call, DONE, DONE_IN_ORDER, RETRY};
 use crate::conn::{Sent, Shared};
 use crate::model::JobType;
 use crate::telemetry::events::job::{DeadLettersDropped, JobDied, JobDone, JobRetried, LeaseLost};
@@ -33,6 +34,8 @@ pub(super) struct Settlement {
     pub(super) action: Action,
     /// The trace its event was created in.
     pub(super) trace: Option<TraceContext>,
+    /// The jobs that may wait for it.
+    pub(super) partition: Option<Partition>,
 }
 
 /// A settlement that Redis has not answered.
@@ -120,7 +123,12 @@ impl Settler {
     /// Tries each open settlement once. What fails stays open, and does not keep the other
     /// kinds from passing: without memory Redis takes no retry, but what is done may go.
     async fn pass(&mut self) -> bool {
-        let kind = |open: &Open| std::mem::discriminant(&open.settlement.action);
+        let kind = |open: &Open| {
+            let Settlement { action, partition, .. } = &open.settlement;
+            // What is done without anybody waiting for it goes by the shorter script.
+            let in_order = *action == Action::Done && partition.is_some();
+            (std::mem::discriminant(action), in_order)
+        };
         let mut passed = true;
         let mut rest = std::mem::take(&mut self.open);
         while let Some(first) = rest.first() {
@@ -171,22 +179,28 @@ impl Settler {
     fn call(&self, batch: &[Open]) -> Call {
         let keys = &self.keys;
         let to = |call: Call| call.arg(GROUP).arg(&self.consumer);
-        let mut call = match batch.first().map(|open| &open.settlement.action) {
-            Some(Action::Again(_)) => {
-                to(Call::new(&RETRY, [keys.stream(), keys.delayed(), keys.idle()]))
+        let (stream, heads, blocked) = (keys.stream(), keys.partitions(), keys.blocked());
+        let first = batch.first().map(|open| &open.settlement);
+        let mut call = match first.map(|first| (&first.action, first.partition)) {
+            Some((Action::Again(_), _)) => {
+                to(Call::new(&RETRY, [stream, keys.delayed(), keys.idle(), heads]))
             }
-            Some(Action::Bury { .. }) => {
+            Some((Action::Bury { .. }, _)) => {
                 let Retention { max, age } = self.retention;
-                to(Call::new(&BURY, [keys.stream(), keys.dead()]))
+                to(Call::new(&BURY, [stream, keys.dead(), keys.idle(), heads, blocked]))
                     .arg(max)
                     .arg(age.as_millis() as u64)
             }
-            Some(Action::Done) | None => to(Call::new(&DONE, [keys.stream()])),
+            Some((Action::Done, Some(_))) => {
+                to(Call::new(&DONE_IN_ORDER, [stream, keys.idle(), heads, blocked]))
+            }
+            Some((Action::Done, None)) | None => to(Call::new(&DONE, [stream])),
         };
-        for Open { settlement: Settlement { lease, deliveries, action, .. }, .. } in batch {
+        for Open { settlement, .. } in batch {
+            let Settlement { lease, deliveries, action, partition, .. } = settlement;
             call = call.arg(lease.id.to_string()).arg(lease.deliveries);
             call = match action {
-                Action::Done => call,
+                Action::Done => partition.iter().fold(call, |call, it| call.arg(it.to_string())),
                 Action::Again(again) => call
                     .arg(again.attempt)
                     .arg(again.deliveries)

@@ -17,6 +17,8 @@ pub(crate) struct QueueSurvey {
     pub(crate) entries: Answer<u64>,
     /// Jobs that wait for their time.
     pub(crate) delayed: Answer<u64>,
+    /// Jobs that wait behind another of their partition.
+    pub(crate) blocked: Answer<u64>,
     /// Whether the queue refuses jobs.
     pub(crate) full: Answer<bool>,
     /// What is in workers' hands; `None` if the group of the workers is not there.
@@ -63,6 +65,7 @@ impl QueueSurvey {
         Self {
             entries: ask_words(shared, "XLEN", &[&stream]).await,
             delayed: ask_words(shared, "ZCARD", &[&keys.delayed()]).await,
+            blocked: ask_words(shared, "ZCARD", &[&keys.blocked()]).await,
             full: ask_words(shared, "EXISTS", &[&keys.full()]).await,
             pending: pending(shared, &stream).await,
             consumers: consumers(shared, &stream).await,

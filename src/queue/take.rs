@@ -20,10 +20,13 @@ use super::tick::{AGAIN, NotNow, Ticks};
 use super::work::{Attempt, Ended, Handler, pass_on};
 use crate::conn::{Error, Sent, Signal};
 use crate::model::{DeadReason, JobType};
-use crate::telemetry::events::job::{DeadLettersDropped, JobDied, JobsReclaimed};
+use crate::telemetry::events::job::{DeadLettersDropped, JobDied, JobsReclaimed, PartitionsMended};
 
 /// The cursor at which a takeover begins, and which Redis gives when it has seen everything.
 const ROUND_OVER: &str = "0-0";
+
+/// Where a sweep of the partitions begins.
+const SWEEP_START: &str = "-";
 
 /// For so long after a script found all it was asked for, plain reads do: they move no job that is
 /// due, and time is told by our own clock meanwhile.
@@ -50,6 +53,8 @@ pub(super) struct Taker<H> {
     unseen: bool,
     /// Where the next takeover goes on.
     cursor: String,
+    /// Where the next sweep of the partitions goes on.
+    swept: String,
     cut: CancellationToken,
     handed_back: u64,
 }
@@ -89,6 +94,7 @@ impl<H: Handler> Taker<H> {
             flowing: None,
             unseen: false,
             cursor: ROUND_OVER.to_owned(),
+            swept: SWEEP_START.to_owned(),
             cut: CancellationToken::new(),
             handed_back: 0,
         }
@@ -220,13 +226,16 @@ impl<H: Handler> Taker<H> {
 
     async fn reclaim(&mut self, free: usize) -> Result<(), Error> {
         let (lease, parking, kept) = (self.options.lease, self.parking(), self.options.retention);
-        let reclaimed = self.claims.reclaim(free, lease, &self.cursor, &parking, kept).await?;
+        let from = (self.cursor.as_str(), self.swept.as_str());
+        let reclaimed = self.claims.reclaim(free, lease, from, &parking, kept).await?;
         let (too_many, too_old) = reclaimed.dropped;
         DeadLettersDropped { too_many, too_old }.emit();
-        self.cursor = reclaimed.cursor;
+        PartitionsMended { count: reclaimed.mended }.emit();
+        (self.cursor, self.swept) = (reclaimed.cursor, reclaimed.swept);
         // One call looks at ten entries for each free slot. A round that is not through goes on
-        // at once: a whole fleet's entries would otherwise take many of these periods.
-        if self.cursor == ROUND_OVER {
+        // at once: a whole fleet's entries would otherwise take many of these periods. So does one
+        // that found partitions to mend: what made one such makes many.
+        if self.cursor == ROUND_OVER && reclaimed.mended == 0 {
             self.pace.reclaimed(Instant::now(), fastrand::f64());
             // A claim that Redis executes late, after its time was up here, brings jobs that
             // nobody sees either: now and then it costs one call to look for them.
@@ -252,19 +261,32 @@ impl<H: Handler> Taker<H> {
         let (settlement, ended) = match entry.into_job() {
             Some(job) if !stopping => return self.attempt(lease, job),
             Some(job) => {
-                let Job { id, job_type, attempt, deliveries, trace, .. } = job;
+                let Job { id, job_type, attempt, deliveries, trace, partition, .. } = job;
                 let action = Action::hand_back(attempt, deliveries);
-                let settlement =
-                    Settlement { lease, id, job_type, attempt, deliveries, action, trace };
+                let settlement = Settlement {
+                    lease,
+                    id,
+                    job_type,
+                    attempt,
+                    deliveries,
+                    action,
+                    trace,
+                    partition,
+                };
                 (settlement, Ended::HandedBack)
             }
             None => {
                 let detail = "not an entry of this queue".to_owned();
-                let action = Action::Bury { reason: DeadReason::Malformed, detail };
-                let (id, job_type) = (entry_id.to_string(), JobType::Event);
-                let (attempt, trace) = (0, None);
-                let settlement =
-                    Settlement { lease, id, job_type, attempt, deliveries, action, trace };
+                let settlement = Settlement {
+                    lease,
+                    id: entry_id.to_string(),
+                    job_type: JobType::Event,
+                    attempt: 0,
+                    deliveries,
+                    action: Action::Bury { reason: DeadReason::Malformed, detail },
+                    trace: None,
+                    partition: None,
+                };
                 (settlement, Ended::Finished)
             }
         };

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::job::DedupKey;
 use super::keys::Keys;
+use super::partition::Partition;
 use super::producer::Thresholds;
 use super::schedules::NEVER_MS;
 use super::script::{Call, DUE, FIRE};
@@ -46,13 +47,21 @@ pub(super) struct Ticks<'a> {
 /// A schedule that is due: its id, its tick, its JSON.
 type Due = (String, u64, Vec<u8>);
 
+/// The job of a tick.
+#[derive(Debug, PartialEq, Eq)]
+struct TickJob {
+    key: DedupKey,
+    partition: Option<Partition>,
+    body: Vec<u8>,
+}
+
 /// What is to be done about one schedule.
 struct Step {
     id: String,
     tick_ms: u64,
     json: Vec<u8>,
     next_ms: u64,
-    job: Option<(DedupKey, Vec<u8>)>,
+    job: Option<TickJob>,
     /// By which policy so many ticks are missed; `None` if it cannot be read.
     missed: Option<(MissedPolicy, u64)>,
 }
@@ -101,17 +110,22 @@ impl Ticks<'_> {
             keys.idle(),
             keys.full(),
             keys.dedup(),
+            keys.partitions(),
+            keys.blocked(),
         ];
         let Thresholds { critical, recovery, .. } = self.thresholds;
         let call =
             Call::new(&FIRE, names).arg(critical).arg(recovery).arg(KNOWN.as_millis() as u64);
         steps.iter().fold(call, |call, step| {
-            let (hash, body) = match &step.job {
-                Some((key, body)) => (key.to_string(), body.as_slice()),
-                None => (String::new(), &[][..]),
+            let (hash, partition, body) = match &step.job {
+                Some(TickJob { key, partition, body }) => {
+                    (key.to_string(), *partition, body.as_slice())
+                }
+                None => (String::new(), None, &[][..]),
             };
+            let partition = partition.map(|it| it.to_string()).unwrap_or_default();
             let call = call.arg(&step.id).arg(step.tick_ms).arg(&step.json).arg(step.next_ms);
-            call.arg(hash).arg(Uuid::now_v7().to_string()).arg(body)
+            call.arg(hash).arg(Uuid::now_v7().to_string()).arg(partition).arg(body)
         })
     }
 }
@@ -125,7 +139,11 @@ fn step(id: String, tick_ms: u64, json: Vec<u8>, now_ms: u64) -> Step {
     };
     let turn = schedule.turn(tick_ms, now_ms);
     let job = turn.fire.and_then(|tick| schedule.event(tick).ok());
-    let job = job.map(|event| (DedupKey::new(event.source(), event.id()), event.to_json()));
+    let job = job.map(|event| TickJob {
+        key: DedupKey::new(event.source(), event.id()),
+        partition: event.partition_key().map(Partition::of),
+        body: event.to_json(),
+    });
     let missed = Some((schedule.missed(), turn.missed));
     Step { id, tick_ms, json, next_ms: turn.next.unwrap_or(NEVER_MS), job, missed }
 }

@@ -41,7 +41,7 @@ impl<H: Handler> Attempt<H> {
     /// Runs the handler and passes on what became of the job.
     pub(super) async fn run(self, lease: Lease, job: Job) -> Ended {
         let (job_type, attempt, deliveries) = (job.job_type, job.attempt, job.deliveries);
-        let (id, trace) = (job.id.clone(), job.trace);
+        let (id, trace, partition) = (job.id.clone(), job.trace, job.partition);
         let handled = AssertUnwindSafe(self.handler.handle(job)).catch_unwind();
         let verdict = tokio::select! {
             handled = tokio::time::timeout(self.bound, handled) => Some(match handled {
@@ -58,7 +58,8 @@ impl<H: Handler> Attempt<H> {
             Some(verdict) => (decide(verdict, attempt, deliveries, self.limits), Ended::Finished),
             None => (Action::hand_back(attempt, deliveries), Ended::HandedBack),
         };
-        let settlement = Settlement { lease, id, job_type, attempt, deliveries, action, trace };
+        let settlement =
+            Settlement { lease, id, job_type, attempt, deliveries, action, trace, partition };
         pass_on(&self.settle, settlement).await;
         ended
     }

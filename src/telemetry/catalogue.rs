@@ -303,6 +303,8 @@ catalogue! {
     Worker counter DEAD_LETTERS_DROPPED = "trunkline_dead_letters_dropped_total" (Queue, DropReason);
     /// Jobs taken over from a worker that stopped renewing its lease.
     Worker counter JOBS_RECLAIMED = "trunkline_jobs_reclaimed_total" Queue;
+    /// Partitions that went on because the job they waited for was gone, not settled in order.
+    Worker counter PARTITIONS_MENDED = "trunkline_partitions_mended_total" Queue;
     /// Jobs whose lease was lost before they could be settled.
     Worker counter JOB_LEASES_LOST = "trunkline_job_leases_lost_total" Queue;
     /// Jobs that this worker made because the tick of a schedule was due.

@@ -70,6 +70,7 @@ impl House {
         let (stream, delayed) = (self.keys.stream(), self.keys.delayed());
         self.redis.cli(&["XLEN", &stream]).integer()
             + self.redis.cli(&["ZCARD", &delayed]).integer()
+            + self.redis.cli(&["ZCARD", &self.keys.blocked()]).integer()
     }
 
     /// How many jobs each worker that has any has in hand.

@@ -149,6 +149,7 @@ async fn a_backlog_of_a_hundred_thousand_jobs_drains() {
             traceparent: None,
             dedup: None,
             not_before_ms: None,
+            partition: None,
         }
     };
     for first in (0..JOBS).step_by(MAX_BATCH) {

@@ -177,6 +177,7 @@ impl Lab {
         let keys = keys();
         self.redis.cli(&["XLEN", &keys.stream()]).integer()
             + self.redis.cli(&["ZCARD", &keys.delayed()]).integer()
+            + self.redis.cli(&["ZCARD", &keys.blocked()]).integer()
     }
 
     /// Waits until no job is left. However many there are, they must not stop becoming fewer.

@@ -103,7 +103,8 @@ impl House {
         within(deadline, "an empty queue", async || {
             let count = |command, key: String| self.redis.cli(&[command, &key]).integer();
             let stream = count("XLEN", self.keys.stream());
-            match stream + count("ZCARD", self.keys.delayed()) {
+            let set = |key| count("ZCARD", key);
+            match stream + set(self.keys.delayed()) + set(self.keys.blocked()) {
                 0 => Ok(()),
                 left => Err(left),
             }
@@ -149,7 +150,14 @@ pub struct Post {
 
 pub fn job(body: &str) -> NewJob {
     let body = body.as_bytes().to_vec();
-    NewJob { job_type: JobType::Event, body, traceparent: None, dedup: None, not_before_ms: None }
+    NewJob {
+        job_type: JobType::Event,
+        body,
+        traceparent: None,
+        dedup: None,
+        not_before_ms: None,
+        partition: None,
+    }
 }
 
 pub fn event(id: &str) -> NewJob {

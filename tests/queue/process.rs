@@ -41,8 +41,17 @@ fn process(worker: &Owner) -> Process {
 
 fn job(event: Value) -> Job {
     let body = Event::shorthand(event).unwrap().to_json();
-    let (id, job_type, traceparent, trace) = ("1".into(), JobType::Event, None, None);
-    Job { id, job_type, attempt: 1, deliveries: 1, enqueued_ms: 0, body, traceparent, trace }
+    Job {
+        id: "1".into(),
+        job_type: JobType::Event,
+        attempt: 1,
+        deliveries: 1,
+        enqueued_ms: 0,
+        body,
+        traceparent: None,
+        trace: None,
+        partition: None,
+    }
 }
 
 /// Listens on a channel, and gives the sources of what is heard within so many messages.

@@ -25,14 +25,15 @@ pub(super) fn check(seen: &Seen, told: &Doctor, place: &Place) -> Vec<Finding> {
 
 fn depth(seen: &Seen, told: &Doctor, keys: &Keys, place: &Place) -> Answer<Finding> {
     let queue = &seen.queue;
-    let (entries, delayed, full) =
-        (queue.entries.clone()?, queue.delayed.clone()?, queue.full.clone()?);
-    let jobs = entries + delayed;
+    let (entries, full) = (queue.entries.clone()?, queue.full.clone()?);
+    let (delayed, blocked) = (queue.delayed.clone()?, queue.blocked.clone()?);
+    let jobs = entries + delayed + blocked;
     let thresholds = &told.queue;
     let is = format!(
-        "{}; {} wait for their time. Warning at {}, full at {}.",
+        "{}; {} wait for their time, {} behind another of their key. Warning at {}, full at {}.",
         count(jobs as usize, "job", "jobs"),
         delayed,
+        blocked,
         thresholds.warning,
         thresholds.critical
     );

@@ -41,6 +41,9 @@ const BOTH: &[&str] = &[
     "ZRANGE {q}ticks 0 0",
     "ZSCORE {q}ticks a",
     "ZREM {q}ticks a",
+    "HMGET {q}partitions a",
+    "HSET {q}partitions a b",
+    "ZRANGE {q}blocked 0 0",
     "HSCAN {chains}all 0",
     "GET {chains}version",
     "HMGET {ns}:{history}:head epoch",
@@ -95,6 +98,8 @@ const WORKER: &[&str] = &[
     "ZRANGEBYSCORE {q}delayed 0 0",
     "HMGET {q}schedules a",
     "ZRANGEBYSCORE {q}ticks 0 0",
+    "HDEL {q}partitions a",
+    "HRANDFIELD {q}partitions 1",
 ];
 
 /// A worker that may not track its wake-up key polls.

@@ -3,6 +3,7 @@
 mod attributes;
 mod binary;
 mod later;
+mod ordered;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;

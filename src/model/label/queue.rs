@@ -12,6 +12,8 @@ labels! {
         Active = "active",
         /// Waiting for its time.
         Delayed = "delayed",
+        /// Waiting behind another of its partition.
+        Blocked = "blocked",
         /// Given up, kept with its reason.
         Dead = "dead",
     };

@@ -119,8 +119,9 @@ fn event(id: &str, value: Option<&Value>) -> Result<Map<String, Value>, Vec<Faul
         })
         .collect();
     let inside = |fault: Fault| Fault { path: fault.path.replacen('$', "$.event", 1), ..fault };
-    if let Err(found) = event_at(id, members.clone(), 0) {
-        faults.extend(found.into_iter().map(inside));
+    match event_at(id, members.clone(), 0) {
+        Ok(event) => faults.extend(event.check_partition_key().err().map(inside)),
+        Err(found) => faults.extend(found.into_iter().map(inside)),
     }
     if faults.is_empty() { Ok(members.clone()) } else { Err(faults) }
 }

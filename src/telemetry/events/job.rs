@@ -173,6 +173,28 @@ impl JobsReclaimed {
     }
 }
 
+/// Partitions whose first job was gone without having let the next one go on: deleted by another
+/// hand, or settled by a worker of an older version.
+pub struct PartitionsMended {
+    /// How many; none is no event.
+    pub count: u64,
+}
+
+impl PartitionsMended {
+    /// Counts and logs it.
+    pub fn emit(self) {
+        static LIMIT: LogLimit<()> = LogLimit::new();
+        let (queue, count) = (Queue, self.count);
+        PARTITIONS_MENDED.at(queue).increment(count);
+        if count > 0
+            && let Some(suppressed) = LIMIT.admit(())
+        {
+            let queue = queue.label();
+            warn!(queue, count, suppressed, "partitions go on whose first job was gone");
+        }
+    }
+}
+
 /// A lease ended before its job could be settled: another worker has the job.
 pub struct LeaseLost<'a> {
     /// The id the queue gave the job.

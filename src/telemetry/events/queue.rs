@@ -33,6 +33,8 @@ pub struct QueueMeasured {
     pub active: u64,
     /// Jobs that wait for their time.
     pub delayed: u64,
+    /// Jobs that wait behind another of their partition.
+    pub blocked: u64,
     /// Jobs in the dead letters.
     pub dead: u64,
     /// How long the oldest unfinished job has waited; zero when there is none.
@@ -44,11 +46,12 @@ pub struct QueueMeasured {
 impl QueueMeasured {
     /// Sets the gauges.
     pub fn emit(self) {
-        let Self { waiting, active, delayed, dead, oldest, full } = self;
+        let Self { waiting, active, delayed, blocked, dead, oldest, full } = self;
         for (state, jobs) in [
             (JobState::Waiting, waiting),
             (JobState::Active, active),
             (JobState::Delayed, delayed),
+            (JobState::Blocked, blocked),
             (JobState::Dead, dead),
         ] {
             QUEUE_JOBS.at((Queue, state)).set(jobs as f64);

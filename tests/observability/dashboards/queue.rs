@@ -62,10 +62,10 @@ fn verdict() -> Vec<Panel> {
 
 fn backlog() -> Vec<Panel> {
     let done = sum("", &rate(&count(JOB_DURATION.name(), r#"outcome!="retried""#)));
-    let states = Panel::lines("Jobs", "Jobs in the queue, by where they are. Good: waiting near 0; a ramp is more work than workers.")
+    let states = Panel::lines("Jobs", "Jobs in the queue, by where they are. Good: waiting near 0; a ramp is more work than workers. Blocked wait behind another of their partitionkey: a ramp of them is more work of one key than can be done one after the other.")
             .at_least(1.0)
         .alert("TrunklineQueueStuck")
-        .colours(&[(".* waiting", YELLOW), (".* active", BLUE), (".* delayed", ORANGE), (".* dead", RED)]);
+        .colours(&[(".* waiting", YELLOW), (".* active", BLUE), (".* delayed", ORANGE), (".* blocked", PURPLE), (".* dead", RED)]);
     vec![
         JobState::ALL.iter().fold(states, |panel, state| {
             panel.query(jobs(*state), &format!("{{{{queue}}}} {}", state.label()))
@@ -131,7 +131,8 @@ fn work() -> Vec<Panel> {
             .at_least(1.0)
             .decimals(0)
             .query(by("", JOBS_RECLAIMED.name()), "taken over")
-            .query(by("", JOB_LEASES_LOST.name()), "lost"),
+            .query(by("", JOB_LEASES_LOST.name()), "lost")
+            .query(by("", PARTITIONS_MENDED.name()), "partitions mended"),
     ]
 }
 

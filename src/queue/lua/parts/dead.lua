@@ -11,8 +11,8 @@ local function expire(dead, age, now)
   return #old > 0 and redis.call('XDEL', dead, unpack(old)) or 0
 end
 
--- Copies an entry to the dead letters, and tells how many fell out for it. A letter says why and
--- when, then has everything the entry had, with a field for each part of `job`: these are read by
+-- Copies an entry to the dead letters, and tells how many fell out for it, and its partition. A
+-- letter says why and when, then has everything the entry had, with a field for each part of `job`: these are read by
 -- people. An entry whose body an operator deleted leaves its reason alone. One that another hand
 -- made may have more fields than Lua can pass on: the first 64 values are enough to know it by.
 local function spelled_out(fields)
@@ -31,10 +31,11 @@ end
 
 local function bury(stream, dead, keep, id, reason, detail, deliveries, now)
   local entry = redis.call('XRANGE', stream, id, id)[1]
+  local partition = partition_of(entry and entry[2] or {})
   local fields = spelled_out(entry and entry[2] or {})
   local before = redis.call('XLEN', dead)
   redis.call('XADD', dead, 'MAXLEN', '=', keep, '*', 'reason', reason, 'detail', detail,
     'buried_at', now, 'entry', id, 'delivered', deliveries,
     unpack(fields, 1, math.min(#fields, 64)))
-  return before + 1 - redis.call('XLEN', dead)
+  return before + 1 - redis.call('XLEN', dead), partition
 end

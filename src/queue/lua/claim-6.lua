@@ -2,32 +2,44 @@
 -- are fewer than asked for, parks the worker. One script, so that no job can arrive between
 -- the last look and the parking. What it read stays pending for the consumer: when the answer
 -- is lost, recover finds it.
--- KEYS: stream, delayed, idle, ticks
+-- KEYS: stream, delayed, idle, ticks, partitions, blocked
 -- ARGV: group, consumer, count, member of the idle set or '' not to park, how long it stays
 --       there in ms, how many due jobs to move at most
 -- Answers: now, ms until the next job is due or -1, the same of the next tick of a schedule, entries.
 local stream, delayed, idle = KEYS[1], KEYS[2], KEYS[3]
 local group, consumer, count, member = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local at = { stream = stream, delayed = delayed, heads = KEYS[5], blocked = KEYS[6] }
 local now = now_ms()
 
--- What is not a packed entry goes into the stream as it is, and from there to the dead letters:
--- an error here would be met again by every claim.
-local function fields_of(packed)
-  local read, fields = pcall(cmsgpack.unpack, packed)
-  local ours = read and type(fields) == 'table' and #fields > 0 and #fields <= 64
-  return ours and #fields % 2 == 0 and fields or { 'unreadable', packed }
+-- A job of a partition whose time has come. A retry keeps its place if it is the head, and any
+-- other takes one at the end.
+local function come(partition, fields, packed)
+  local head = head_of(fields)
+  local again = head.attempt ~= '1' or head.deliveries ~= '0'
+  local due = string.format('d%.0f', redis.call('ZSCORE', delayed, packed))
+  if not again or head_at(at, partition) ~= due then return enter(at, partition, fields) end
+  lead(at, partition, fields)
+  return 1
 end
 
 -- Without memory nothing can be moved, but taking jobs is what gives memory back: hence pcall.
 local moved, stalled = 0, false
 for _, packed in ipairs(redis.call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, ARGV[6])) do
-  local added = redis.pcall('XADD', stream, '*', unpack(fields_of(packed)))
-  if type(added) == 'table' and added.err then
+  local fields = fields_of(packed)
+  local partition = partition_of(fields)
+  local done, more = true, 1
+  if partition then
+    done, more = pcall(come, partition, fields, packed)
+  else
+    local added = redis.pcall('XADD', stream, '*', unpack(fields))
+    done = not (type(added) == 'table' and added.err)
+  end
+  if not done then
     stalled = true
     break
   end
   redis.call('ZREM', delayed, packed)
-  moved = moved + 1
+  moved = moved + more
 end
 
 local function read()

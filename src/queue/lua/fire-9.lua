@@ -2,20 +2,21 @@
 -- in one step: so a tick fires once, whoever asks and however often. A schedule that was moved on,
 -- changed or removed meanwhile is left alone.
 -- KEYS: schedules, ticks, stream, delayed, idle, full, start of the dedup keys (they share its
---       hash tag)
+--       hash tag), partitions, blocked
 -- ARGV: critical, recovery, ms a dedup entry lasts,
 --       then for each schedule: id, the tick that is due, JSON, its next tick, dedup hash, id of
---       the job, body or '' for no job
+--       the job, partition or '', body or '' for no job
 -- Answers for each schedule: 1 moved on, 2 moved on and the job was there before, 0 not as it was,
 --         -2 the queue is full; then ms until the next tick is due or -1.
 local schedules, ticks, stream, delayed, full = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[6]
+local at = { stream = stream, delayed = delayed, heads = KEYS[8], blocked = KEYS[9] }
 local critical = tonumber(ARGV[1])
 local now = now_ms()
-local codes, fired = {}, 0
-local depth = room(stream, delayed, full, critical, tonumber(ARGV[2]), now)
+local codes, fired, moved = {}, 0, 0
+local depth = room(stream, delayed, KEYS[9], full, critical, tonumber(ARGV[2]), now)
 
-for i = 4, #ARGV, 7 do
-  local id, tick, json, next_tick, hash, job, body = unpack(ARGV, i, i + 6)
+for i = 4, #ARGV, 8 do
+  local id, tick, json, next_tick, hash, job, partition, body = unpack(ARGV, i, i + 7)
   local present = redis.call('ZSCORE', ticks, id)
   local same = present and string.format('%.0f', present) == tick
     and redis.call('HMGET', schedules, id)[1] == json
@@ -27,7 +28,12 @@ for i = 4, #ARGV, 7 do
       code = -2
     else
       local head = table.concat({ job, 'scheduled', now, 1, 0 }, ' ')
-      redis.call('XADD', stream, '*', 'job', head, 'body', body)
+      if partition ~= '' then
+        moved = moved + enter(at, partition, { 'job', head, 'body', body, 'partition', partition })
+      else
+        redis.call('XADD', stream, '*', 'job', head, 'body', body)
+        moved = moved + 1
+      end
       redis.call('SET', KEYS[7] .. hash, 1, 'PX', ARGV[3])
       fired = fired + 1
     end
@@ -36,6 +42,6 @@ for i = 4, #ARGV, 7 do
   codes[#codes + 1] = code
 end
 if depth and depth + fired >= critical then redis.call('SET', full, now) end
-if fired > 0 then wake(KEYS[5], fired, now) end
+if moved > 0 then wake(KEYS[5], moved, now) end
 codes[#codes + 1] = next_due(ticks, now)
 return codes

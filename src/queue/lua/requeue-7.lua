@@ -1,11 +1,12 @@
 -- Puts dead letters back into the queue as jobs at their first attempt. A letter leaves in the
 -- same step in which its job enters, so it goes back once, whoever asks and however often: asked
--- for again, it is not there.
--- KEYS: stream, dead, delayed, idle, full
+-- for again, it is not there. One of a partition takes its place at the end.
+-- KEYS: stream, dead, delayed, idle, full, partitions, blocked
 -- ARGV: critical, reasons of earlier deaths kept, then the ids of the letters
 -- Answers for each letter: 1 put back, 0 it carries no job, -1 not there, -2 the queue is full.
 --          Fewer answers than letters: Redis has no memory for the rest.
 local stream, dead, critical, kept = KEYS[1], KEYS[2], tonumber(ARGV[1]), tonumber(ARGV[2])
+local at = { stream = stream, delayed = KEYS[3], heads = KEYS[6], blocked = KEYS[7] }
 local now = now_ms()
 -- What a burial adds to a job, and what `job` has in one value.
 local consumed = { reason = true, detail = true, buried_at = true, entry = true, delivered = true,
@@ -37,8 +38,16 @@ local function job_in(letter)
   return fields
 end
 
-local codes, back = {}, 0
-local depth = redis.call('XLEN', stream) + redis.call('ZCARD', KEYS[3])
+-- Tells how many jobs the stream has more.
+local function put(fields)
+  local partition = partition_of(fields)
+  if partition then return enter(at, partition, fields) end
+  redis.call('XADD', stream, '*', unpack(fields))
+  return 1
+end
+
+local codes, back, moved = {}, 0, 0
+local depth = redis.call('XLEN', stream) + redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[7])
 local full = redis.call('EXISTS', KEYS[5]) == 1
 for i = 3, #ARGV do
   local letter = redis.call('XRANGE', dead, ARGV[i], ARGV[i])[1]
@@ -46,15 +55,16 @@ for i = 3, #ARGV do
   local code = letter and (fields and 1 or 0) or -1
   if code == 1 and (full or depth + back >= critical) then code = -2 end
   if code == 1 then
-    local added = redis.pcall('XADD', stream, '*', unpack(fields))
-    if type(added) == 'table' and added.err then
-      if #codes == 0 then error(added) end
+    local entered, more = pcall(put, fields)
+    if not entered then
+      if #codes == 0 then error(more) end
       break
     end
+    moved = moved + more
     redis.call('XDEL', dead, ARGV[i])
     back = back + 1
   end
   codes[#codes + 1] = code
 end
-if back > 0 then wake(KEYS[4], back, now) end
+if moved > 0 then wake(KEYS[4], moved, now) end
 return codes
