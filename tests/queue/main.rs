@@ -15,6 +15,8 @@ mod later;
 mod limits;
 mod model;
 mod operate;
+mod ordered;
 mod process;
 mod retention;
 mod schedules;
+mod succession;
