@@ -9,5 +9,6 @@ mod support;
 
 mod events;
 mod house;
+mod ordered;
 mod schedules;
 mod workers;

@@ -9,6 +9,7 @@ use trunkline::model::{ChannelName, CommandFailure, Component, Schedule, Subscri
 use trunkline::queue::{NewJob, ScheduleStore, Thresholds, Verdict};
 
 use crate::house::{Diary, House, NAMESPACE, WorkerPlan, event};
+use crate::ordered::keyed;
 use crate::support::DEADLINE;
 use crate::support::redis::Redis;
 
@@ -43,8 +44,8 @@ async fn the_documented_users_may_do_all_that_trunkline_does() {
     let (lost, diary) = (
         Diary::new(async |_| std::future::pending().await),
         Diary::new(async |job| match (job.body.as_slice(), job.attempt) {
-            (b"retried", 1) => Verdict::Retry { reason: "once" },
-            (b"buried", _) => Verdict::Retry { reason: "always" },
+            (b"retried" | b"a/0", 1) => Verdict::Retry { reason: "once" },
+            (b"buried" | b"b/0", _) => Verdict::Retry { reason: "always" },
             _ => {
                 // Long enough for a lease to be renewed.
                 tokio::time::sleep(Duration::from_millis(400)).await;
@@ -68,6 +69,19 @@ async fn the_documented_users_may_do_all_that_trunkline_does() {
     let soon = trunkline::model::unix_ms() + 300;
     let later = NewJob { not_before_ms: Some(soon), ..event("later") };
     post.producer.enqueue(&[event("after the flush"), later]).await.unwrap();
+    house.is_drained().await;
+
+    for two in ["a/0", "a/1", "b/0", "b/1"].map(keyed).chunks(2) {
+        post.producer.enqueue(two).await.unwrap();
+        house.is_drained().await;
+    }
+    house.buries(1).await;
+    worker.stop().await;
+    // Nobody is behind the first, and somebody behind the second.
+    post.producer.enqueue(&["c/0", "d/0", "d/1"].map(keyed)).await.unwrap();
+    house.redis.cli(&["DEL", &house.keys.stream()]);
+    let worker = plan.start(&diary).await;
+    house.forgets().await;
     house.is_drained().await;
 
     let store = ChainStore::new(post.owner.shared(), chains.clone());

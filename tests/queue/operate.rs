@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use trunkline::model::DeadReason;
-use trunkline::queue::{GROUP, Thresholds, Verdict};
+use trunkline::queue::{GROUP, Partition, Thresholds, Verdict};
 
 use crate::house::{Diary, House, NAMESPACE, event};
 use crate::support::eventually::eventually;
@@ -52,13 +52,20 @@ fn hopeless() -> (Diary, Arc<AtomicBool>) {
 
 /// Puts a dead letter there, as a worker would.
 fn bury(house: &House, body: &str) -> String {
+    bury_with(house, body, &[])
+}
+
+fn bury_with(house: &House, body: &str, fields: &[&str]) -> String {
     let dead = house.keys.dead();
     let words =
         ["reason", "attempts", "detail", "boom", "buried_at", "1738310400000", "entry", "1-0"];
     let job =
         ["delivered", "3", "id", body, "type", "event", "at", "1738310400000", "attempt", "3"];
     let rest = ["deliveries", "2", "body", body, "traceparent", "t", "later", "field"];
-    house.redis.cli(&[&["XADD", &dead, "*"], &words[..], &job[..], &rest[..]].concat()).text()
+    house
+        .redis
+        .cli(&[&["XADD", &dead, "*"], &words[..], &job[..], &rest[..], fields].concat())
+        .text()
 }
 
 #[tokio::test]
@@ -208,7 +215,10 @@ async fn the_documented_operator_may_do_all_that_is_offered() {
     let diary = Diary::done();
     let _worker = house.worker().start(&diary).await;
     house.parks(1).await;
-    let ids: Vec<String> = ["a", "b", "c"].iter().map(|body| bury(&house, body)).collect();
+    let mut ids: Vec<String> = ["a", "b", "c"].iter().map(|body| bury(&house, body)).collect();
+    // Two of one partition: one goes into the stream, and the other behind it.
+    let partition = Partition::of("a").to_string();
+    ids.extend(["a/0", "a/1"].map(|body| bury_with(&house, body, &["partition", &partition])));
     for arguments in [
         &["status"][..],
         &["dead", "list"],
@@ -221,7 +231,7 @@ async fn the_documented_operator_may_do_all_that_is_offered() {
         assert_eq!(code, 0, "{arguments:?}: {lines:?}");
     }
     // Its safety poll is an hour away: that it learns of them is the operator's doing.
-    diary.reaches(2).await;
+    diary.reaches(4).await;
     house.is_drained().await;
     assert_refused_nothing(&house.redis);
 }
@@ -236,6 +246,7 @@ async fn the_status_says_where_jobs_are_and_changes_nothing() {
     let house = House::start();
     let post = house.producer().await;
     post.post_all(["one".into(), "two".into()]).await;
+    post.keyed(&["a/0", "a/1", "a/2"]).await;
     bury(&house, "dead");
     let stream = house.keys.stream();
     house.redis.cli(&["XGROUP", "CREATE", &stream, GROUP, "0"]);
@@ -243,8 +254,8 @@ async fn the_status_says_where_jobs_are_and_changes_nothing() {
     house.redis.cli(&["SET", &house.keys.full(), "1"]);
     let status = document(&house, &["status"]).await;
     let told = |name: &str| status[name].clone();
-    let told = ["waiting", "active", "delayed", "dead", "full"].map(told);
-    assert_eq!(told, [json!(1), json!(1), json!(0), json!(1), json!(true)]);
+    let told = ["waiting", "active", "delayed", "blocked", "dead", "full"].map(told);
+    assert_eq!(told, [json!(2), json!(1), json!(0), json!(2), json!(1), json!(true)]);
     assert_eq!(house.redis.cli(&["EXISTS", &house.keys.full()]).integer(), 1, "only a look");
     eventually("an age", async || {
         match document(&house, &["status"]).await["oldest_job_age_seconds"].as_f64() {

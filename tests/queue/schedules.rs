@@ -123,6 +123,33 @@ async fn a_new_schedule_fires_at_its_tick_though_nobody_polls_and_waits_for_the_
 }
 
 #[tokio::test]
+async fn the_job_of_a_tick_waits_behind_others_of_its_key() {
+    let house = House::start();
+    let (office, post) = (house.office().await, house.producer().await);
+    let diary = Diary::new(async |job| match job.body.as_slice() {
+        b"held" => std::future::pending().await,
+        _ => Verdict::Done,
+    });
+    let worker = house.worker().start(&diary).await;
+    let held = NewJob { partition: Some(Partition::of("sales")), ..event("held") };
+    post.producer.enqueue(&[held]).await.unwrap();
+    diary.reaches(1).await;
+    let event = json!({ "type": "report.due", "partitionkey": "sales" });
+    let schedule = Schedule::parse("s", json!({ "cron": YEARLY, "event": event })).unwrap();
+    let json = schedule.document().to_string();
+    let now = office.store.now_ms().await.unwrap();
+    office.store.put("s", json.as_bytes(), now).await.unwrap().unwrap();
+    house.has(0, 1).await;
+    worker.stop().await;
+    // What was held went back, and is the first again.
+    let diary = Diary::done();
+    let _worker = house.worker().start(&diary).await;
+    house.is_drained().await;
+    let kinds: Vec<_> = diary.jobs().iter().map(|job| job.job_type).collect();
+    assert_eq!(kinds, [JobType::Event, JobType::Scheduled]);
+}
+
+#[tokio::test]
 async fn workers_that_all_see_a_tick_make_one_job_of_it() {
     const SCHEDULES: usize = 40;
     let house = House::start();

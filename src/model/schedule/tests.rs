@@ -120,6 +120,7 @@ fn every_fault_is_named_with_its_place_and_all_at_once() {
         (json!({ "event": { "subject": "s" } }), "$.event.type", "is required"),
         (json!({ "event": { "type": "t", "id": "7" } }), "$.event.id", "every tick"),
         (json!({ "event": { "type": "t", "notbefore": "x" } }), "$.event.notbefore", "every tick"),
+        (json!({ "event": { "type": "t", "partitionkey": 7 } }), "$.event.partitionkey", "a text"),
         (json!({ "event": { "type": "t", "Bad": 1 } }), "$.event.Bad", "lower-case"),
     ] {
         let mut whole = json!({ "cron": "* * * * *", "event": { "type": "t" } });
