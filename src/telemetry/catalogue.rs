@@ -289,7 +289,7 @@ catalogue! {
     Both gauge QUEUE_OLDEST_JOB_AGE = "trunkline_queue_oldest_job_age_seconds" Queue;
     /// 1 while the queue is over its critical threshold and refuses events.
     Both gauge QUEUE_FULL = "trunkline_queue_full" Queue;
-    /// Seconds from enqueueing to being taken by a worker.
+    /// Seconds from enqueueing, or from when it was due or it was its turn, to being taken by a worker.
     Worker histogram JOB_WAIT = "trunkline_job_wait_seconds" Queue, JOB;
     /// Seconds one attempt at a job took.
     Worker histogram JOB_DURATION = "trunkline_job_duration_seconds" (Queue, JobType, JobOutcome), JOB;
