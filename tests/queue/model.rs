@@ -11,10 +11,10 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use trunkline::model::DeadReason;
-use trunkline::queue::{EnqueueError, NewJob, Verdict};
+use trunkline::queue::{EnqueueError, NewJob, Partition, Verdict};
 
 use crate::house::event;
-use reference::{Bounds, Place, Reference};
+use reference::{Bounds, Place, Reference, key_of};
 use stage::Stage;
 
 /// Histories at the same time, each with a Redis of its own.
@@ -127,19 +127,24 @@ impl History {
                 (1, _, Some((name, _))) => name,
                 _ => self.name(),
             };
-            let place = if self.luck.u8(..5) == 0 { Place::Later } else { Place::Waiting };
+            // When exactly one for later takes its place among those of its key is a matter of luck.
+            let later = key_of(&name).is_none() && self.luck.u8(..5) == 0;
+            let place = if later { Place::Later } else { Place::Waiting };
             batch.push((name, place));
         }
         let now = self.stage.now_ms();
         let jobs: Vec<NewJob> = batch
             .iter()
             .map(|(name, place)| {
+                let key = key_of(name);
+                let partition = key.map(|key| Partition::of(&key.to_string()));
                 let not_before_ms = match place {
                     Place::Later => Some(now + 3_600_000),
+                    _ if key.is_some() => None,
                     // Soon is as good as now, and takes another way.
                     _ => self.luck.bool().then_some(now + 20),
                 };
-                NewJob { not_before_ms, ..event(name) }
+                NewJob { not_before_ms, partition, ..event(name) }
             })
             .collect();
         let ought = self.reference.enqueue(&batch);

@@ -226,6 +226,10 @@ async fn one_for_later_takes_its_place_when_it_is_due() {
 
 #[tokio::test]
 async fn a_retry_that_is_due_goes_before_one_for_later_that_is_due_with_it() {
+    // Of those due in the same millisecond the one with the smaller id comes first: the later one.
+    const TOGETHER: &str = "local all = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
+        redis.call('ZADD', KEYS[1], all[2], all[3])
+        return redis.call('ZRANGE', KEYS[1], 0, 0)[1] == all[3] and 1 or 0";
     let house = House::start();
     let diary = Diary::new(async |job| match (job.body.as_slice(), job.attempt) {
         (b"a/0", 1) => Verdict::Retry { reason: "once" },
@@ -235,18 +239,41 @@ async fn a_retry_that_is_due_goes_before_one_for_later_that_is_due_with_it() {
     plan.limits.backoff = Duration::from_secs(1);
     let worker = plan.start(&diary).await;
     let post = house.producer().await;
+    let later = NewJob { not_before_ms: Some(unix_ms() + 3_600_000), ..keyed("a/1") };
+    post.producer.enqueue(&[later]).await.unwrap();
     post.keyed(&["a/0"]).await;
-    house.has(1, 0).await;
+    house.has(2, 0).await;
     worker.stop().await;
     let delayed = house.keys.delayed();
-    let due = &house.redis.cli(&["ZRANGE", &delayed, "0", "0", "WITHSCORES"]).texts()[1];
-    let (later, due) = (keyed("a/1"), due.parse().unwrap());
-    let later = NewJob { not_before_ms: Some(due), job_type: later.job_type, ..later };
-    post.producer.enqueue(&[later]).await.unwrap();
-    house.has(2, 0).await;
+    assert_eq!(house.redis.cli(&["EVAL", TOGETHER, "1", &delayed]).integer(), 1);
     let _worker = plan.start(&diary).await;
     house.is_drained().await;
     assert_eq!(diary.bodies(), ["a/0", "a/0", "a/1"]);
+}
+
+#[tokio::test]
+async fn an_entry_that_another_hand_put_into_the_stream_lets_nobody_go() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (house, diary) = (House::start(), gated(&gate));
+    let _worker = house.worker().start(&diary).await;
+    house.producer().await.keyed(&["a/0!", "a/1"]).await;
+    diary.reaches(1).await;
+    let partition = Partition::of("a").to_string();
+    let strange = ["job", "7 event 1000 1 0", "body", "strange", "partition", &partition];
+    house.redis.cli(&[&["XADD", &house.keys.stream(), "*"], &strange[..]].concat());
+    // Nobody was told of it.
+    house.producer().await.post("call").await;
+    diary.reaches(3).await;
+    eventually("both settled", async || match house.stream() {
+        left if left == ["a/0!"] => Ok(()),
+        left => Err(format!("{left:?}")),
+    })
+    .await;
+    house.has(0, 1).await;
+    gate.add_permits(1);
+    house.is_drained().await;
+    assert_eq!(diary.bodies().last().unwrap(), "a/1");
+    house.forgets().await;
 }
 
 #[tokio::test]

@@ -45,23 +45,51 @@ pub struct Bounds {
 /// A dead letter: the job, its reason, `attempt`, `delivered` and the deaths before this one.
 pub type Letter = (String, &'static str, u32, u32, usize);
 
+/// Some jobs share a key, by their names; the others have none.
+pub fn key_of(name: &str) -> Option<usize> {
+    let number: usize = name.trim_matches(['<', '>']).parse().unwrap();
+    Some(number % 6).filter(|key| *key < 2)
+}
+
 pub struct Reference {
     pub bounds: Bounds,
     pub jobs: BTreeMap<String, Known>,
     /// The oldest first.
     pub dead: VecDeque<Letter>,
     pub full: bool,
+    /// The live jobs of each key, in their order.
+    lines: BTreeMap<usize, Vec<String>>,
 }
 
 impl Reference {
     pub fn new(bounds: Bounds) -> Self {
-        Self { bounds, jobs: BTreeMap::new(), dead: VecDeque::new(), full: false }
+        Self {
+            bounds,
+            jobs: BTreeMap::new(),
+            dead: VecDeque::new(),
+            full: false,
+            lines: BTreeMap::new(),
+        }
     }
 
     /// Those in a place that satisfies the predicate.
     pub fn those(&self, is: impl Fn(Place) -> bool) -> BTreeSet<String> {
         let there = self.jobs.iter().filter(|(_, known)| is(known.place));
         there.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Those that wait for nothing but a worker.
+    pub fn ready(&self) -> BTreeSet<String> {
+        let mut waiting = self.those(|it| it == Place::Waiting);
+        waiting.retain(|name| self.first_of(name) == name);
+        waiting
+    }
+
+    /// The job that this one waits for, or itself. One that is worn out may have been buried already.
+    fn first_of<'a>(&'a self, name: &'a str) -> &'a str {
+        let line = key_of(name).and_then(|key| self.lines.get(&key));
+        let first = line.and_then(|line| line.iter().find(|it| !self.jobs[*it].worn));
+        first.map_or(name, |first| first)
     }
 
     /// Not finished, wherever that is.
@@ -93,6 +121,17 @@ impl Reference {
     fn put(&mut self, name: &str, place: Place) {
         let known = Known { place, attempt: 1, deliveries: 0, deaths: 0, worn: false };
         assert!(self.jobs.insert(name.to_owned(), known).is_none(), "{name} is there already");
+        self.line_up(name);
+    }
+
+    fn line_up(&mut self, name: &str) {
+        if let Some(key) = key_of(name) {
+            self.lines.entry(key).or_default().push(name.to_owned());
+        }
+    }
+
+    fn leave_the_line(&mut self, name: &str) {
+        self.lines.values_mut().for_each(|line| line.retain(|it| it != name));
     }
 
     /// What another hand put into the stream: it is buried by whoever is given it.
@@ -105,6 +144,7 @@ impl Reference {
     /// A worker was given a job.
     pub fn take(&mut self, job: &Job, worker: usize) -> String {
         let name = String::from_utf8(job.body.clone()).unwrap();
+        assert_eq!(self.first_of(&name), name, "who was there before was passed by");
         let known = self.known(&name);
         let free = matches!(known.place, Place::Waiting | Place::Lost) && !known.worn;
         assert!(free, "{name}, {known:?}, was given to worker {worker}: {job:?}");
@@ -121,7 +161,10 @@ impl Reference {
         let known = self.known(name);
         assert!(matches!(known.place, Place::Taken(_)), "{name}: {known:?}");
         match verdict {
-            Verdict::Done => known.place = Place::Done,
+            Verdict::Done => {
+                known.place = Place::Done;
+                self.leave_the_line(name);
+            }
             Verdict::Dead { .. } => self.bury(name, "rule_error"),
             Verdict::Retry { .. } if known.attempt >= attempts => self.bury(name, "attempts"),
             _ if known.deliveries >= MAX_DELIVERIES => self.bury(name, "abandoned"),
@@ -134,6 +177,7 @@ impl Reference {
     }
 
     fn bury(&mut self, name: &str, reason: &'static str) {
+        self.leave_the_line(name);
         let known = self.known(name);
         known.place = Place::Dead;
         let letter = (name.to_owned(), reason, known.attempt, known.deliveries, known.deaths);
@@ -196,6 +240,7 @@ impl Reference {
             let deaths = known.deaths;
             *known =
                 Known { place: Place::Waiting, attempt: 1, deliveries: 0, deaths, worn: false };
+            self.line_up(name);
             back += 1;
         }
         back

@@ -102,7 +102,7 @@ impl Stage {
         within(DEADLINE, "what the reference has", async || {
             self.hear(reference);
             let busy = reference.those(|it| matches!(it, Place::Taken(_))).len();
-            let waiting = reference.those(|it| it == Place::Waiting).len();
+            let waiting = reference.ready().len();
             if busy < self.slots() && waiting > 0 {
                 return Err(format!("{waiting} wait, {busy} of {} are taken", self.slots()));
             }
@@ -138,7 +138,9 @@ impl Stage {
             .collect();
         let packed = redis.cli(&["ZRANGE", &keys.delayed(), "0", "-1"]).texts();
         let delayed: Vec<String> = packed.iter().map(|packed| marked(packed)).collect();
-        let all: Vec<&String> = by_id.values().chain(&delayed).collect();
+        let packed = redis.cli(&["ZRANGE", &keys.blocked(), "0", "-1"]).texts();
+        let blocked: Vec<String> = packed.iter().map(|packed| marked(packed)).collect();
+        let all: Vec<&String> = by_id.values().chain(&delayed).chain(&blocked).collect();
         let mut sorted = all.clone();
         sorted.sort();
         same("unfinished", &sorted, &reference.live().iter().collect::<Vec<_>>())?;
@@ -234,7 +236,7 @@ impl Stage {
             // Nobody renews the leases of those who live as often as this worker looks.
             self.renew(reference);
             let lost = reference.those(|it| it == Place::Lost);
-            let waiting = reference.those(|it| it == Place::Waiting);
+            let waiting = reference.ready();
             if lost.is_empty() && waiting.is_empty() {
                 self.compare(reference)
             } else {
@@ -313,9 +315,10 @@ fn field(fields: &[String], name: &str) -> String {
     pair.map(|pair| pair[1].clone()).unwrap_or_default()
 }
 
-/// A name stands between marks, and last, so that it is found in what Lua packed.
+/// A name stands between marks, so that it is found in what Lua packed.
 fn marked(packed: &str) -> String {
-    packed[packed.rfind('<').unwrap()..].to_owned()
+    let (start, end) = (packed.rfind('<').unwrap(), packed.rfind('>').unwrap());
+    packed[start..=end].to_owned()
 }
 
 fn letter_of(fields: &[String]) -> String {
