@@ -124,6 +124,17 @@ mod tests {
         assert!(!advance(&outbox, place(8)), "it was told by the notification");
     }
 
+    /// The history was gone before it was told all of it.
+    #[test]
+    fn what_a_client_was_told_is_no_news_to_it_when_there_is_no_more_to_tell() {
+        let outbox = outbox();
+        outbox.hold();
+        assert!(hand_on(&outbox, 2) && hand_on(&outbox, 3));
+        outbox.replay(notified(Some(2)));
+        assert!(outbox.release(None));
+        assert_eq!(told(&outbox), [2, 3]);
+    }
+
     #[test]
     fn a_client_that_is_being_told_what_it_missed_is_not_moved_on_past_it() {
         let outbox = outbox();

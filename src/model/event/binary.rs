@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::model::Fault;
 use crate::model::depth::{MAX_DEPTH, depth};
+use crate::model::{Fault, bounded};
 
 const PREFIX: &str = "ce-";
 /// What of a header's name is repeated: a name may be as long as all headers together.
@@ -61,7 +61,7 @@ pub(super) fn members<'a>(
             members.insert("data_base64".to_owned(), STANDARD.encode(body).into());
         }
     }
-    if faults.is_empty() { Ok(members) } else { Err(faults) }
+    if faults.is_empty() { Ok(members) } else { Err(bounded(faults)) }
 }
 
 /// Turns the JSON paths of an event's faults into the names of the headers they came from.

@@ -110,6 +110,8 @@ fn an_event_with_a_thousand_faults_answers_with_a_hundred() {
     let headers: Vec<_> = document.keys().map(|name| format!("ce-{name}")).collect();
     let headers = headers.iter().map(|name| (name.as_str(), &b"1"[..]));
     assert_eq!(Event::binary(headers, None, b"").unwrap_err()[99].to_string(), more);
+    let headers = std::iter::repeat_n(("ce-data", &b"x"[..]), 1_000);
+    assert_eq!(Event::binary(headers, None, b"").unwrap_err().len(), 100);
 }
 
 #[test]
