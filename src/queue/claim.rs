@@ -58,6 +58,9 @@ pub(super) struct Reclaimed {
     pub(super) mended: u64,
 }
 
+/// What the script of a takeover answers, in the order of [`Reclaimed`].
+type ReclaimAnswer = (u64, String, Vec<Value>, Vec<Value>, (u64, u64), (String, u64));
+
 /// A job that was delivered too often.
 pub(super) struct Buried {
     /// Its id, or its entry's.
@@ -174,9 +177,8 @@ impl Claims {
             .arg(retention.age.as_millis() as u64)
             .arg(swept)
             .arg(SWEPT);
-        let answer: (u64, String, Vec<Value>, Vec<Value>, (u64, u64), String, u64) =
-            call.send(&self.shared).await?;
-        let (now_ms, cursor, entries, buried, dropped, swept, mended) = answer;
+        let (now_ms, cursor, entries, buried, dropped, (swept, mended)) =
+            call.send::<ReclaimAnswer>(&self.shared).await?;
         let entries = read(entries, Entry::again)?;
         let buried = buried.into_iter().filter_map(|value| {
             let (job, word): (String, String) = redis::from_redis_value(value).ok()?;

@@ -6,8 +6,8 @@
 --       ms after which a consumer is forgotten, member of the idle set,
 --       ms dead letters are kept, where the sweep of partitions goes on, how many it looks at
 -- Answers: now, the next cursor, entries as { id, deliveries, fields }, { job, type } of those
---          buried, { too many, too old } dead letters dropped, where the next sweep goes on, the
---          partitions whose head was gone.
+--          buried, { too many, too old } dead letters dropped, { where the next sweep goes on,
+--          partitions whose head was gone }.
 local stream, dead, group, consumer = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 local at = { stream = stream, delayed = KEYS[4], heads = KEYS[5], blocked = KEYS[6] }
 local now = now_ms()
@@ -46,7 +46,7 @@ local claimed = redis.pcall('XAUTOCLAIM', stream, group, consumer, ARGV[3], ARGV
 if claimed.err then
   if not claimed.err:find('NOGROUP', 1, true) then error(claimed) end
   if moved > 0 then wake(KEYS[3], moved, now) end
-  return { now, '0-0', taken, buried, { dropped, expired }, from, mended }
+  return { now, '0-0', taken, buried, { dropped, expired }, { from, mended } }
 end
 
 for _, entry in ipairs(claimed[2]) do
@@ -77,4 +77,4 @@ for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
     redis.call('XGROUP', 'DELCONSUMER', stream, group, one.name)
   end
 end
-return { now, claimed[1], taken, buried, { dropped, expired }, from, mended }
+return { now, claimed[1], taken, buried, { dropped, expired }, { from, mended } }
