@@ -132,15 +132,17 @@ async fn attempts_of_a_key_never_overlap_and_begin_in_order_while_keys_go_side_b
     }
     house.is_drained_within(Duration::from_secs(30)).await;
 
-    let book = book.lock().unwrap();
-    assert_eq!(book.faults, [""; 0]);
-    assert_eq!(book.begun.len(), KEYS as usize);
-    let often = |n: u32| if matches!(n % 5, 0 | 3) { 2 } else { 1 };
-    let all: Vec<u32> = (0..EACH).flat_map(|n| std::iter::repeat_n(n, often(n))).collect();
-    for (key, begun) in &book.begun {
-        assert_eq!(*begun, all, "{key}");
+    {
+        let book = book.lock().unwrap();
+        assert_eq!(book.faults, [""; 0]);
+        assert_eq!(book.begun.len(), KEYS as usize);
+        let often = |n: u32| if matches!(n % 5, 0 | 3) { 2 } else { 1 };
+        let all: Vec<u32> = (0..EACH).flat_map(|n| std::iter::repeat_n(n, often(n))).collect();
+        for (key, begun) in &book.begun {
+            assert_eq!(*begun, all, "{key}");
+        }
+        assert!(book.most > 5, "at most {} keys at a time", book.most);
     }
-    assert!(book.most > 5, "at most {} keys at a time", book.most);
     assert_eq!(house.dead().len() as u32, 2 * EACH / 5);
     let unkeyed: BTreeSet<_> = diary.bodies().into_iter().filter(|it| !it.contains('/')).collect();
     assert_eq!(unkeyed.len() as u32, 20 * EACH / 3);
