@@ -83,7 +83,7 @@ async fn publish_says_why_it_could_not() {
 }
 
 #[tokio::test]
-async fn tail_prints_what_arrives_until_it_is_told_to_end_or_the_server_leaves() {
+async fn tail_prints_what_arrives_until_it_is_told_to_end() {
     let house = House::start().await;
     let for_people = tail(&house, &["alerts.*", "door"]).await;
     let for_machines = tail(&house, &["door", "--json"]).await;
@@ -104,13 +104,73 @@ async fn tail_prints_what_arrives_until_it_is_told_to_end_or_the_server_leaves()
     for_people.sigint();
     assert_eq!(for_people.exit().await.code(), Some(0));
     assert_eq!(for_people.lines().len(), 3);
+    for_machines.sigint();
+    assert_eq!(for_machines.exit().await.code(), Some(0));
+}
+
+/// The data of what a `tail --json` has printed, once there is so much.
+async fn told(tail: &Daemon, count: usize) -> Vec<Value> {
+    let printed = || -> Vec<Value> {
+        let lines = tail.lines();
+        let documents = lines.iter().filter_map(|it| serde_json::from_str::<Value>(it).ok());
+        documents.map(|it| it["data"].clone()).collect()
+    };
+    eventually(&format!("{count} notifications"), async || {
+        let printed = printed();
+        if printed.len() >= count { Ok(printed) } else { Err(tail.lines().join("\n")) }
+    })
+    .await
+}
+
+async fn says(tail: &Daemon, words: &str, times: usize) {
+    eventually(&format!("{words:?} {times} times"), async || {
+        let lines = tail.lines();
+        let said = lines.iter().filter(|line| line.contains(words)).count();
+        if said >= times { Ok(()) } else { Err(lines.join("\n")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tail_comes_back_where_it_was_when_its_server_has_left_or_died() {
+    let port = port::free();
+    let listen = format!("127.0.0.1:{port}");
+    let mut house = House::with(|server| server.env("TRUNKLINE_LISTEN", &listen)).await;
+    let url = house.redis.url();
+    let other = Daemon::server(&url).start();
+    other.wait_ready().await;
+    let door = other.public().await;
+    let publish = async |data: Value| {
+        let body = json!({ "channel": "door", "data": data });
+        assert_eq!(door.post("/v1/notifications", &body).await.status, 200);
+    };
+    let tail = tail(&house, &["door", "--json"]).await;
+    publish(json!(1)).await;
+    assert_eq!(told(&tail, 1).await, [json!(1)]);
+
     house.server.sigterm();
-    assert_eq!(for_machines.exit().await.code(), Some(1));
-    assert!(
-        for_machines.lines()[2].contains("the server is leaving"),
-        "{:?}",
-        for_machines.lines()
-    );
+    assert!(house.server.exit().await.success());
+    says(&tail, "the server is leaving", 1).await;
+    publish(json!(2)).await;
+    house.server = Daemon::server(&url).env("TRUNKLINE_LISTEN", &listen).start();
+    house.server.wait_ready().await;
+    says(&tail, "back where it was", 1).await;
+    publish(json!(3)).await;
+    assert_eq!(told(&tail, 3).await, [json!(1), json!(2), json!(3)]);
+
+    house.server.sigkill();
+    says(&tail, "coming back", 2).await;
+    house.redis.cli(&["FLUSHALL"]);
+    house.server = Daemon::server(&url).env("TRUNKLINE_LISTEN", &listen).start();
+    house.server.wait_ready().await;
+    says(&tail, "notifications are lost: {\"channels\":[\"door\"],\"reason\":\"epoch\"}", 1).await;
+    publish(json!(4)).await;
+    assert_eq!(told(&tail, 4).await[3], json!(4));
+
+    house.server.sigkill();
+    says(&tail, "coming back", 3).await;
+    tail.sigint();
+    assert_eq!(tail.exit().await.code(), Some(0));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod links;
 mod operate;
 mod server;
 mod signals;
+mod tail;
 mod tasks;
 mod terminal;
 mod tool;

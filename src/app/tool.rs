@@ -6,9 +6,9 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::daemon::{print, refuse, surroundings};
-use super::{dev, doctor, operate, terminal};
-use crate::config::{self, EXIT_BAD_CONFIGURATION, Parsed, Publish, Tail, ToolCommand};
-use crate::http::client::{Client, StreamEvent};
+use super::{dev, doctor, operate, tail, terminal};
+use crate::config::{self, EXIT_BAD_CONFIGURATION, Parsed, Publish, ToolCommand};
+use crate::http::client::Client;
 use crate::model::Component;
 
 /// The whole life of the tool: 0 when it did what was asked, 64 when it was asked wrongly, 1
@@ -28,7 +28,7 @@ pub fn main() -> ExitCode {
                     match run {
                         ToolCommand::Dev(command) => dev::run(command).await.map(|()| 0),
                         ToolCommand::Publish(command) => publish(command).await.map(|()| 0),
-                        ToolCommand::Tail(command) => tail(command).await.map(|()| 0),
+                        ToolCommand::Tail(command) => tail::run(command).await.map(|()| 0),
                         ToolCommand::Doctor(command) => doctor::run(*command).await,
                         ToolCommand::Queue(command) => operate::run(*command).await,
                     }
@@ -58,33 +58,6 @@ async fn publish(command: Publish) -> Result<(), String> {
     let answer = client.send(Method::POST, "/v1/notifications", &document).await.map_err(told)?;
     say(&format!("{} heard by {} server(s)", word(&answer["id"]), answer["receivers"]))?;
     Ok(())
-}
-
-async fn tail(command: Tail) -> Result<(), String> {
-    let Tail { server, channels, json } = command;
-    let client = Client::new(server.url().clone());
-    let mut events = client.events(&stream_path(&channels)).await.map_err(told)?;
-    loop {
-        let event = tokio::select! {
-            event = events.next() => event.map_err(told)?,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-        };
-        match event {
-            Some(StreamEvent { name, data }) if name == "notification" => {
-                if !say(&if json { data } else { line(&data) })? {
-                    return Ok(());
-                }
-            }
-            Some(StreamEvent { name, data }) if name == "closing" => {
-                return Err(format!("the server is leaving: {data}"));
-            }
-            Some(StreamEvent { name, data }) if name == "lost" => {
-                eprintln!("trunkline: notifications are lost: {}", terminal::harmless(&data));
-            }
-            Some(_) => {}
-            None => return Err("the server ended the stream".to_owned()),
-        }
-    }
 }
 
 /// Prints a line. Says whether somebody reads on.
@@ -122,7 +95,8 @@ fn word(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn told(error: impl std::fmt::Display) -> String {
+/// An error in words.
+pub(super) fn told(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 

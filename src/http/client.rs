@@ -80,7 +80,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] for any status but a success.
     pub async fn get(&self, path: &str) -> Result<Value, ClientError> {
-        json(self.request(Method::GET, path, "application/json", Bytes::new()).await?).await
+        json(self.request(Method::GET, path, "application/json", None, Bytes::new()).await?).await
     }
 
     /// Sends a JSON document and gives the answer's.
@@ -94,16 +94,23 @@ impl Client {
         document: &Value,
     ) -> Result<Value, ClientError> {
         let body = Bytes::from(document.to_string());
-        json(self.request(method, path, "application/json", body).await?).await
+        json(self.request(method, path, "application/json", None, body).await?).await
     }
 
-    /// Opens a stream of server-sent events.
+    /// Opens a stream of server-sent events, after the cursor if there is one.
     ///
     /// # Errors
     /// [`ClientError::Refused`] for any status but a success.
-    pub async fn events(&self, path: &str) -> Result<Events, ClientError> {
-        let response = self.request(Method::GET, path, "text/event-stream", Bytes::new()).await?;
-        Ok(Events { body: response.into_body(), buffer: BytesMut::new(), silence: self.silence })
+    pub async fn events(&self, path: &str, after: Option<&str>) -> Result<Events, ClientError> {
+        let accept = "text/event-stream";
+        let response = self.request(Method::GET, path, accept, after, Bytes::new()).await?;
+        Ok(Events {
+            body: response.into_body(),
+            buffer: BytesMut::new(),
+            silence: self.silence,
+            cursor: after.map(str::to_owned),
+            retry: None,
+        })
     }
 
     async fn request(
@@ -111,6 +118,7 @@ impl Client {
         method: Method,
         path: &str,
         accept: &str,
+        after: Option<&str>,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
         let (host, port) = (
@@ -120,15 +128,17 @@ impl Client {
         let server = format!("{host}:{port}");
         let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
         let prefix = self.base.path().trim_end_matches('/');
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{prefix}{path}"))
             .header(HOST, &server)
             .header(ACCEPT, accept)
             .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("trunkline/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(body))
-            .map_err(|error| broken(&error))?;
+            .header(USER_AGENT, concat!("trunkline/", env!("CARGO_PKG_VERSION")));
+        if let Some(cursor) = after {
+            request = request.header("last-event-id", cursor);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| broken(&error))?;
         let answering = async {
             let stream = dial(&self.base, &host, port)
                 .await
@@ -203,6 +213,8 @@ pub struct Events {
     body: Incoming,
     buffer: BytesMut,
     silence: Duration,
+    cursor: Option<String>,
+    retry: Option<Duration>,
 }
 
 /// One event of a stream.
@@ -215,6 +227,16 @@ pub struct StreamEvent {
 }
 
 impl Events {
+    /// Where the stream is: what to open the next one after.
+    pub fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
+    /// After how long the server wants its client back, if it has said so.
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
     /// The next event; `None` when the server ends the stream. Comments are passed over.
     ///
     /// # Errors
@@ -224,7 +246,9 @@ impl Events {
         loop {
             while let Some(end) = find(&self.buffer, b"\n\n") {
                 let block = self.buffer.split_to(end + 2);
-                if let Some(event) = parse(&String::from_utf8_lossy(&block)) {
+                let block = String::from_utf8_lossy(&block);
+                self.note(&block);
+                if let Some(event) = parse(&block) {
                     return Ok(Some(event));
                 }
             }
@@ -240,6 +264,21 @@ impl Events {
                     }
                 }
                 Some(Err(error)) => return Err(ClientError::Broken(error.to_string())),
+            }
+        }
+    }
+}
+
+impl Events {
+    /// What a block says of the stream itself. It stands before the event or the comment.
+    fn note(&mut self, block: &str) {
+        for line in block.lines() {
+            match line.split_once(": ") {
+                Some(("id", cursor)) => self.cursor = Some(cursor.to_owned()),
+                Some(("retry", wait)) => {
+                    self.retry = wait.parse().ok().map(Duration::from_millis).or(self.retry);
+                }
+                _ => {}
             }
         }
     }
@@ -286,17 +325,20 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
             stream.write_all(head.as_bytes()).await.unwrap();
+            stream.write_all(b"retry: 700\n\nid: a-1\n\n").await.unwrap();
             for _ in 0..8 {
                 tokio::time::sleep(silence / 4).await;
-                stream.write_all(b": still here\n\n").await.unwrap();
+                stream.write_all(b"id: a-2\n: still here\n\n").await.unwrap();
             }
             stream.write_all(b"event: notification\ndata: 1\n\n").await.unwrap();
             // It keeps its socket and says no more.
             stream
         });
         let client = Client { base, silence };
-        let mut events = client.events("/").await.unwrap();
+        let mut events = client.events("/", Some("a-0")).await.unwrap();
         assert_eq!(events.next().await.unwrap().expect("an event").data, "1");
+        assert_eq!(events.cursor(), Some("a-2"));
+        assert_eq!(events.retry(), Some(Duration::from_millis(700)));
         let ended = tokio::time::timeout(Duration::from_secs(30), events.next()).await;
         let error = ended.expect("it still waits").unwrap_err();
         assert!(matches!(error, ClientError::Stalled(_)), "{error}");

@@ -139,7 +139,8 @@ async fn show(dev: &Dev) -> Result<(), String> {
         public.send(Method::PUT, &path, &chain).await.map_err(|error| error.to_string())?;
     }
     let channels = [feed::CHANNEL.to_owned(), format!("{}.*", feed::ALERTS)];
-    let events = public.events(&stream_path(&channels)).await.map_err(|error| error.to_string())?;
+    let events =
+        public.events(&stream_path(&channels), None).await.map_err(|error| error.to_string())?;
     if !say(&welcome(dev))? {
         return Ok(());
     }

@@ -78,6 +78,10 @@ fn publish_command() -> Command {
 fn tail_command() -> Command {
     Command::new("tail")
         .about("Print notifications as they arrive at a server")
+        .long_about(
+            "Prints notifications as they arrive at a server, until it is interrupted. When the server leaves or dies, it \
+             comes back where it was and says so, and what is lost, on standard error.",
+        )
         .after_help("Example:\n  trunkline tail 'alerts.*' jobs --json")
         .args([
             Arg::new("channel")
