@@ -53,7 +53,8 @@ async fn listen(events: &mut Events, json: bool) -> Result<Option<Broken>, Strin
         };
         match event.name.as_str() {
             "notification" => {
-                if !say(&if json { event.data } else { line(&event.data) })? {
+                let text = if json { event.data } else { line(&event.data) };
+                if !say(&text)? {
                     return Ok(None);
                 }
             }
