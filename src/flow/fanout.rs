@@ -105,7 +105,7 @@ pub(super) struct Fanout {
 }
 
 impl Fanout {
-    fn new(hub: Hub) -> Self {
+    pub(super) fn new(hub: Hub) -> Self {
         let burst = Burst::within(hub.bounds());
         let touched = Touched::default();
         Self { hub, last: None, touched, burst, position: None, guessed: false }

@@ -182,3 +182,78 @@ impl Search {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::time::SystemTime;
+
+    use bytes::Bytes;
+    use futures_util::FutureExt;
+
+    use crate::conn::{Budget, Options, Owner, Target};
+    use crate::health::Progress;
+    use crate::history::Retention;
+    use crate::hub::{Bounds, Hub, Limits};
+    use crate::model::{Component, Role};
+
+    fn status(state: ConnectionState, generation: u64) -> Status {
+        let (since, entered) = (SystemTime::now(), Instant::now());
+        let role = Role::Subscriber;
+        Status { role, state, since, entered, generation, attempts: 0, last_reason: None }
+    }
+
+    /// A gap that no history fills, and the way to say how its connection is.
+    fn gap() -> (watch::Sender<Status>, Gap, Fanout) {
+        let nowhere = Target::Unix("/nonexistent/redis.sock".into());
+        let options = Options::new(nowhere, "test", Component::Server);
+        let owner = Owner::new(options, &Budget::of(Component::Server)).unwrap();
+        let nothing = Retention { size: 0, age: PATIENCE, off: vec![] };
+        let (shared, publisher) = (owner.shared(), owner.publisher());
+        let history = History::new(shared, publisher, "test", "test:".into(), nothing);
+        let hub = Hub::new(Limits::new(Bounds { messages: 9, bytes: 999 }), |_| ());
+        let (say, connection) = watch::channel(status(ConnectionState::Backoff, 0));
+        (say, Gap::new(connection, history), Fanout::new(hub))
+    }
+
+    #[tokio::test]
+    async fn a_gap_is_over_when_a_newer_connection_has_everything_confirmed() {
+        let (say, mut gap, mut fanout) = gap();
+        let heartbeat = Progress::default().watch("fanout");
+        for (state, generation, over) in [
+            (ConnectionState::Backoff, 1, false),
+            (ConnectionState::Ready, 2, true),
+            (ConnectionState::Ready, 2, false),
+            (ConnectionState::Backoff, 3, false),
+            (ConnectionState::Ready, 3, true),
+        ] {
+            say.send(status(state, generation)).unwrap();
+            let told = gap.opened().now_or_never().is_some();
+            assert_eq!(told, over, "{state:?} {generation}");
+            // Be it for an overflow: one that is not ready ends no gap.
+            gap.fill(&mut fanout, &heartbeat).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn before_a_message_of_a_newer_connection_that_has_to_have_everything_confirmed() {
+        let (say, mut gap, mut fanout) = gap();
+        let heartbeat = Progress::default().watch("fanout");
+        let subscription = Subscription::parse("a").unwrap();
+        let (channel, payload) = ("a".to_owned(), Bytes::new());
+        let message = Message { subscription, channel, payload, generation: 2 };
+        assert!(gap.is_before(&message));
+        {
+            let mut filled = pin!(gap.fill_before(&message, &mut fanout, &heartbeat));
+            for (state, generation) in [(ConnectionState::Ready, 1), (ConnectionState::Backoff, 2)]
+            {
+                say.send(status(state, generation)).unwrap();
+                assert!(filled.as_mut().now_or_never().is_none(), "{state:?} {generation}");
+            }
+            say.send(status(ConnectionState::Ready, 2)).unwrap();
+            assert!(filled.as_mut().now_or_never().is_some());
+        }
+        assert!(!gap.is_before(&message));
+    }
+}

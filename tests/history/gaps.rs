@@ -83,7 +83,7 @@ async fn an_outage_of_two_seconds_costs_the_clients_of_a_server_nothing() {
         let mut number = at;
         while began.elapsed() < std::time::Duration::from_secs(2) || number < at + EACH {
             if number < at + EACH {
-                let channel = if number % 3 == 0 { "b.c" } else { "a" };
+                let channel = if number.is_multiple_of(3) { "b.c" } else { "a" };
                 let body = json!({ "channel": channel, "data": number });
                 assert_eq!(public.post("/v1/notifications", &body).await.status, 200);
                 number += 1;
@@ -120,6 +120,12 @@ async fn a_gap_over_a_history_that_is_gone_is_told() {
     kill_subscriber(&house.redis).await;
     assert_eq!(stream.lost().await, json!({ "channels": ["a"], "reason": "epoch" }));
     assert_ne!(stream.cursor, cursor, "who comes back from here has lost nothing more");
+    // The next gap begins where the new history did.
+    let gaps = house.server.metric("trunkline_history_gaps_total").await;
+    let filled = gaps.label("outcome", "filled");
+    let before = filled.value().await.unwrap();
+    kill_subscriber(&house.redis).await;
+    filled.reaches(before + 1.0).await;
     house.notify("a", json!(2)).await;
     assert_eq!(stream.next().await, Heard::Data(json!(2)));
     let gaps = house.server.metric("trunkline_history_gaps_total").await;
