@@ -121,6 +121,7 @@ async fn the_laws_of_the_counters_hold_on_a_process_at_rest() {
     assert_eq!((opened - closed, page.sum("clients_connected", "")), (1.0, 1.0));
 
     assert_eq!(page.at(r#"queue_jobs{queue="jobs",state="delayed"}"#), 3.0);
+    assert_eq!(page.at(r#"queue_jobs{queue="jobs",state="blocked"}"#), 5.0);
     assert_eq!(page.at(r#"queue_full{queue="jobs"}"#), 1.0);
     assert_eq!(page.at(r#"jobs_in_flight{queue="jobs"}"#), 0.0);
     let dead = r#"{queue="jobs",job_type="event",reason="abandoned"}"#;
@@ -206,7 +207,8 @@ fn clients_come_and_go() -> (ClientJoined, impl Sized) {
 
 fn work_is_done() {
     let oldest = Duration::from_secs(4);
-    QueueMeasured { waiting: 1, active: 2, delayed: 3, dead: 4, oldest, full: true }.emit();
+    QueueMeasured { waiting: 1, active: 2, delayed: 3, blocked: 5, dead: 4, oldest, full: true }
+        .emit();
     drop(JobTaken { waited: Duration::from_millis(5) }.emit());
     let (job_type, reason) = (JobType::Event, DeadReason::Abandoned);
     JobDied { job_type, elapsed: None, job: "1-0", reason, trace: None }.emit();
