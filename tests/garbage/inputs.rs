@@ -1,5 +1,6 @@
 //! Bad requests of every kind, made from a number and a seed.
 
+mod channels;
 mod schedules;
 
 use fastrand::Rng;
@@ -37,6 +38,7 @@ pub const DOORS: &[Door] = &[
     door(Listener::Public, "GET", "/v1/schedules/a", false),
     door(Listener::Public, "DELETE", "/v1/schedules/a", false),
     door(Listener::Public, "GET", "/v1/schedules", false),
+    door(Listener::Public, "GET", "/v1/channels/a", false),
     door(Listener::Public, "GET", "/v1/stream", false),
     door(Listener::Public, "GET", "/v1/ws", false),
     door(Listener::Public, "GET", "/", false),
@@ -129,6 +131,7 @@ pub fn malformed(door: &Door, random: &mut Rng, number: u64) -> Input {
             }))
         }
         "/v1/schedules/a" => kinds.extend(schedules::SCHEDULE),
+        "/v1/channels/a" => kinds.extend(channels::CHANNEL),
         _ => {}
     }
     let (kind, expected, spoil) = kinds[number as usize % kinds.len()];
