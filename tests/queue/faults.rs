@@ -265,14 +265,18 @@ async fn a_claim_whose_answer_was_lost_is_not_lost() {
     house.parks(1).await;
     let key = house.keys.stream();
 
-    // The wake-up reaches the worker, its claim reaches Redis, the answer does not come.
-    let silenced = Arc::new(AtomicBool::new(true));
+    // The wake-up reaches the worker, its claim reaches Redis, the answer does not come. What is
+    // still on its way when the worker has parked, does.
+    let (silenced, woken) = (Arc::new(AtomicBool::new(true)), AtomicBool::new(false));
     proxy.filter(Arc::new({
         let silenced = silenced.clone();
         move |direction, bytes| {
-            let wakes = bytes.starts_with(b">");
-            let mute =
-                direction == Direction::ToClient && !wakes && silenced.load(Ordering::Relaxed);
+            let wakes = direction == Direction::ToClient && bytes.starts_with(b">");
+            let was_woken = woken.fetch_or(wakes, Ordering::Relaxed);
+            let mute = direction == Direction::ToClient
+                && !wakes
+                && was_woken
+                && silenced.load(Ordering::Relaxed);
             if mute { Vec::new() } else { bytes }
         }
     }));
