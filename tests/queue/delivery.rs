@@ -212,12 +212,15 @@ async fn a_delayed_entry_that_nobody_can_read_is_buried_and_holds_up_nobody() {
     foreign[1] = &stream;
     house.redis.cli(&foreign);
     house.redis.cli(&["ZADD", &house.keys.delayed(), "1", "garbage"]);
+    // Fields that are no texts.
+    let nested = "return redis.call('ZADD', KEYS[1], 2, cmsgpack.pack({ 'job', { 'a' } }))";
+    house.redis.cli(&["EVAL", nested, "1", &house.keys.delayed()]);
     let diary = Diary::done();
     let _worker = house.worker().start(&diary).await;
 
     house.producer().await.post("a").await;
 
-    let letters = house.buries(2).await;
+    let letters = house.buries(3).await;
     assert!(letters.iter().all(|letter| letter.contains(&"malformed".into())), "{letters:?}");
     assert!(letters.concat().contains(&"garbage".into()));
     diary.reaches(1).await;

@@ -16,8 +16,11 @@ end
 -- an error here would be met again by every claim.
 local function fields_of(packed)
   local read, fields = pcall(cmsgpack.unpack, packed)
-  local ours = read and type(fields) == 'table' and #fields > 0 and #fields <= 64
-  return ours and #fields % 2 == 0 and fields or { 'unreadable', packed }
+  local ours = read and type(fields) == 'table' and #fields > 0 and #fields <= 64 and #fields % 2 == 0
+  for i = 1, ours and #fields or 0 do
+    ours = ours and (type(fields[i]) == 'string' or type(fields[i]) == 'number')
+  end
+  return ours and fields or { 'unreadable', packed }
 end
 
 local function head_at(at, partition) return redis.call('HMGET', at.heads, partition)[1] end
