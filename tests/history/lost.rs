@@ -45,6 +45,12 @@ async fn more_than_is_kept_is_trimmed_and_the_rest_is_told() {
     let lost = client.next().await;
     assert_eq!(lost, json!({ "lost": { "channels": ["a"], "reason": "trimmed" } }));
     assert_eq!(client.heard().await, 4);
+
+    for number in 0..6 {
+        house.notify("b", json!(number)).await;
+    }
+    let mut both = Listener::resume(&house.public, "a&channel=b", &cursor).await;
+    assert_eq!(both.lost().await, json!({ "channels": ["a", "b"], "reason": "trimmed" }));
 }
 
 #[tokio::test]
