@@ -23,7 +23,7 @@ const TURN: usize = 64;
 /// those on the same thread write before a burst has filled their outboxes. Where something may
 /// have been missed, it is handed on from the history, before what comes next.
 pub async fn run(mut messages: Messages, hub: Hub, history: History, heartbeat: Heartbeat) {
-    let mut gap = Gap::new(&messages, history);
+    let mut gap = Gap::new(messages.watch(), messages.overflows(), history);
     let mut fanout = Fanout::new(hub);
     let mut alive = tokio::time::interval(Heartbeat::INTERVAL);
     loop {

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::fanout::Fanout;
 use super::lost;
-use crate::conn::{Error, Message, Messages, Status};
+use crate::conn::{Error, Message, Status};
 use crate::health::Heartbeat;
 use crate::history::{History, Missed, Size};
 use crate::model::{ConnectionState, GapOutcome, LostReason, Position, Subscription};
@@ -30,8 +30,11 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    pub(super) fn new(messages: &Messages, history: History) -> Self {
-        let (status, overflows) = (messages.watch(), messages.overflows());
+    pub(super) fn new(
+        status: watch::Receiver<Status>,
+        overflows: watch::Receiver<u64>,
+        history: History,
+    ) -> Self {
         Self { status, overflows, history, generation: 0, overflowed: 0 }
     }
 
@@ -204,8 +207,9 @@ mod tests {
         Status { role, state, since, entered, generation, attempts: 0, last_reason: None }
     }
 
-    /// A gap that no history fills, and the way to say how its connection is.
-    fn gap() -> (watch::Sender<Status>, Gap, Fanout) {
+    /// A gap that no history fills, and the ways to say how its connection is and how many found
+    /// no room.
+    fn gap() -> (watch::Sender<Status>, watch::Sender<u64>, Gap, Fanout) {
         let nowhere = Target::Unix("/nonexistent/redis.sock".into());
         let options = Options::new(nowhere, "test", Component::Server);
         let owner = Owner::new(options, &Budget::of(Component::Server)).unwrap();
@@ -214,12 +218,40 @@ mod tests {
         let history = History::new(shared, publisher, "test", "test:".into(), nothing);
         let hub = Hub::new(Limits::new(Bounds { messages: 9, bytes: 999 }), |_| ());
         let (say, connection) = watch::channel(status(ConnectionState::Backoff, 0));
-        (say, Gap::new(connection, history), Fanout::new(hub))
+        let (drop, overflows) = watch::channel(0);
+        (say, drop, Gap::new(connection, overflows, history), Fanout::new(hub))
+    }
+
+    fn message(generation: u64, overflows: u64) -> Message {
+        let subscription = Subscription::parse("a").unwrap();
+        let (channel, payload) = ("a".to_owned(), Bytes::new());
+        Message { subscription, channel, payload, generation, overflows }
+    }
+
+    #[tokio::test]
+    async fn what_found_no_room_is_before_the_next_message_and_is_filled_without_one_too() {
+        let (say, drop, mut gap, mut fanout) = gap();
+        let heartbeat = Progress::default().watch("fanout");
+        say.send(status(ConnectionState::Ready, 1)).unwrap();
+        gap.fill(&mut fanout, &heartbeat).await;
+        // One of the connection that is gone waits for no other.
+        say.send(status(ConnectionState::Backoff, 1)).unwrap();
+        for overflows in 1..3 {
+            drop.send(overflows).unwrap();
+            assert!(!gap.is_before(&message(1, overflows - 1)), "it came before that");
+            assert!(gap.is_before(&message(1, overflows)));
+            assert!(gap.opened().now_or_never().is_some());
+            gap.fill_before(&message(1, overflows), &mut fanout, &heartbeat)
+                .now_or_never()
+                .unwrap();
+            assert!(!gap.is_before(&message(1, overflows)));
+            assert!(gap.opened().now_or_never().is_none());
+        }
     }
 
     #[tokio::test]
     async fn a_gap_is_over_when_a_newer_connection_has_everything_confirmed() {
-        let (say, mut gap, mut fanout) = gap();
+        let (say, _drop, mut gap, mut fanout) = gap();
         let heartbeat = Progress::default().watch("fanout");
         for (state, generation, over) in [
             (ConnectionState::Backoff, 1, false),
@@ -238,11 +270,9 @@ mod tests {
 
     #[tokio::test]
     async fn before_a_message_of_a_newer_connection_that_has_to_have_everything_confirmed() {
-        let (say, mut gap, mut fanout) = gap();
+        let (say, _drop, mut gap, mut fanout) = gap();
         let heartbeat = Progress::default().watch("fanout");
-        let subscription = Subscription::parse("a").unwrap();
-        let (channel, payload) = ("a".to_owned(), Bytes::new());
-        let message = Message { subscription, channel, payload, generation: 2 };
+        let message = message(2, 0);
         assert!(gap.is_before(&message));
         {
             let mut filled = pin!(gap.fill_before(&message, &mut fanout, &heartbeat));
