@@ -13,7 +13,9 @@ pub(super) async fn get(audience: &Audience, segment: &str) -> Result<Response<B
     // `encodeURIComponent` escapes the `:` that a name may have.
     let name = percent_decode_str(segment).decode_utf8_lossy();
     let channel = ChannelName::parse(&name).map_err(|fault| {
-        let message = format!("`{name}` {}", fault.message);
+        // It may be as long as a whole path.
+        let begin: String = name.chars().take(64).collect();
+        let message = format!("`{begin}` {}", fault.message);
         Problem::invalid(vec![Fault { message, ..fault }])
     })?;
     let unavailable =
