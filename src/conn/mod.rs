@@ -183,6 +183,8 @@ mod outages;
 mod owner;
 mod probe;
 mod publisher;
+#[cfg(feature = "bridge")]
+mod scripts;
 mod shared;
 mod signals;
 mod socket;
@@ -205,6 +207,8 @@ pub use error::{Code, Error, Sent};
 pub use options::Options;
 pub use owner::Owner;
 pub use publisher::Publisher;
+#[cfg(feature = "bridge")]
+pub(crate) use scripts::scripts;
 pub use shared::Shared;
 pub use signals::Signal;
 pub use status::{Outage, Status};

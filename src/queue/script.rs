@@ -1,30 +1,12 @@
 //! The scripts: one for each change, atomic in Redis, harmless when repeated.
 //!
-//! A script is sent by its hash; redis-rs loads it when Redis does not know it. The number in
-//! a file's name is the number of its KEYS.
+//! The number in a file's name is the number of its KEYS.
 
 use std::sync::LazyLock;
 
 use redis::{FromRedisValue, Script, ScriptInvocation, ToRedisArgs};
 
-use crate::conn::{Error, Shared};
-
-/// Declares scripts from their files.
-macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $file:literal + [$($part:literal),*];)+) => {
-        $($(#[$doc])* pub(super) static $name: LazyLock<Script> = LazyLock::new(|| {
-            Script::new(concat!(
-                $(include_str!(concat!("lua/parts/", $part, ".lua")),)*
-                include_str!(concat!("lua/", $file, ".lua"))
-            ))
-        });)+
-        #[cfg(test)]
-        const FILES: &[(&str, &str)] =
-            &[$(($file, include_str!(concat!("lua/", $file, ".lua"))),)+];
-        #[cfg(test)]
-        static ALL: &[&LazyLock<Script>] = &[$(&$name,)+];
-    };
-}
+use crate::conn::{Error, Shared, scripts};
 
 scripts! {
     /// Puts jobs into the queue.
@@ -86,25 +68,5 @@ impl Call {
     /// Sends it and waits for the answer.
     pub(super) async fn send<T: FromRedisValue>(self, shared: &Shared) -> Result<T, Error> {
         Ok(self.0.invoke_async(&mut shared.clone()).await?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_number_in_a_scripts_name_is_its_number_of_keys() {
-        for (name, text) in FILES {
-            let told: usize = name.rsplit_once('-').unwrap().1.parse().unwrap();
-            let used = (1..20).filter(|n| text.contains(&format!("KEYS[{n}]"))).max().unwrap_or(0);
-            assert_eq!(told, used, "{name}");
-        }
-    }
-
-    #[test]
-    fn no_script_is_another() {
-        let hashes: std::collections::HashSet<_> = ALL.iter().map(|s| s.get_hash()).collect();
-        assert_eq!(hashes.len(), ALL.len());
     }
 }

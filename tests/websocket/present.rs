@@ -211,7 +211,7 @@ async fn after_a_restart_of_redis_everything_is_said_at_once_however_much_it_is(
 
 /// Runs a script of the room as a server would.
 fn run(redis: &Redis, script: &str, words: &[&str]) -> i64 {
-    let script = format!("{}{script}", include_str!("../../src/presence/lua/time.lua"));
+    let script = format!("{}{script}", include_str!("../../src/presence/lua/parts/time.lua"));
     redis.cli(&[&["EVAL", &script], words].concat()).integer()
 }
 
