@@ -89,6 +89,17 @@ impl House {
         .await
     }
 
+    /// Returns when Redis has no connection of a worker any more: what they said is done by then.
+    pub async fn has_heard_the_last_of_the_workers(&self) {
+        eventually("no worker is connected", async || {
+            let clients = self.redis.client_list().into_iter();
+            let left: Vec<_> =
+                clients.map(|it| it.name).filter(|it| it.contains(":worker:")).collect();
+            if left.is_empty() { Ok(()) } else { Err(left.join(" ")) }
+        })
+        .await;
+    }
+
     pub async fn is_drained(&self) {
         eventually("no job is left", async || match self.unfinished() {
             0 => Ok(()),

@@ -32,6 +32,9 @@ async fn jobs_in_the_hands_of_workers_that_crash_are_done_by_another() {
     let expected = house.post(0..JOBS).await;
     house.has_in_hand(doomed.len()).await;
     doomed.iter().for_each(Daemon::sigkill);
+    // Nothing that they said may still arrive, or the count is not what they left.
+    proxy.reset();
+    house.has_heard_the_last_of_the_workers().await;
     let left = house.in_hand().iter().sum::<i64>();
     assert!(left > 0, "they died with empty hands");
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
-use trunkline::model::chain_notification_id;
+use trunkline::model::{Position, chain_notification_id};
 
 /// The source of every event of the laboratory.
 pub const SOURCE: &str = "/lab";
@@ -11,6 +11,8 @@ pub const SOURCE: &str = "/lab";
 pub const CHAIN: &str = "lab";
 /// The one node of that chain.
 pub const NODE: &str = "tell";
+/// How many callers post events, and as many publish.
+pub const CALLERS: u8 = 2;
 
 /// What a notification tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +58,17 @@ impl What {
 /// The subject of the event with this number; its channel ends in it.
 pub fn subject(number: u64) -> &'static str {
     ["a", "b", "c"][(number % 3) as usize]
+}
+
+/// Whoever posts an event: each has a key of its own.
+pub fn caller(number: u64) -> u64 {
+    number % u64::from(CALLERS)
+}
+
+/// The key of the event with this number, if it has one: every tenth of a caller, and each only
+/// after the one before was answered.
+pub fn key(number: u64) -> Option<u64> {
+    (number / u64::from(CALLERS)).is_multiple_of(10).then(|| caller(number))
 }
 
 /// What the last answer said of it.
@@ -109,17 +122,20 @@ pub struct Times {
     pub least: u32,
     /// At most so many times.
     pub most: u32,
+    /// Where it stands the first time, in the history; `None` if that is not known.
+    pub first: Option<Position>,
 }
 
 impl Times {
     /// Exactly so many times.
     pub fn exactly(times: u32) -> Times {
-        Times { least: times, most: times }
+        Times { least: times, most: times, first: None }
     }
 
-    /// Once more.
-    pub fn again(&mut self) {
+    /// Once more, and there.
+    pub fn again(&mut self, at: Option<Position>) {
         self.least += 1;
         self.most += 1;
+        self.first = self.first.or(at);
     }
 }

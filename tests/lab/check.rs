@@ -3,14 +3,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::books::{Books, Fate, Published, What};
+use trunkline::model::Position;
+
+use crate::books::{Books, Fate, Published, What, key};
 use crate::ear::Ear;
 
 /// Longer lists are cut.
 const SHOWN: usize = 10;
 
 /// Everything that was accepted was published or buried, and nothing that was refused; what was
-/// published past the queue, once.
+/// published past the queue, once; and what has a key, in the order of its key.
 pub fn promises(books: &Books, published: &Published, buried: &HashSet<u64>) -> Vec<String> {
     let mut wrong = Wrong::default();
     for (&what, &fate) in &books.fates {
@@ -35,7 +37,27 @@ pub fn promises(books: &Books, published: &Published, buried: &HashSet<u64>) -> 
     for &what in published.keys().filter(|what| !books.fates.contains_key(what)) {
         wrong.note("published, and never said in this round", what);
     }
+    for what in out_of_order(books, published) {
+        wrong.note("published before an earlier one of its key", what);
+    }
     wrong.0.into_iter().map(|(why, which)| list(why, which)).collect()
+}
+
+/// Those with a key that came before one that was accepted earlier: each time the first counts,
+/// because a job that is done again tells again, beside the next of its key if need be.
+fn out_of_order(books: &Books, published: &Published) -> Vec<What> {
+    // One whose fate nobody knows may have come in late.
+    let accepted = books.fates.iter().filter(|(_, fate)| **fate == Fate::Accepted);
+    let placed = accepted.filter_map(|(&what, _)| {
+        let What::Event(number) = what else { return None };
+        Some((key(number)?, number, published.get(&what)?.first?))
+    });
+    let mut placed: Vec<(u64, u64, Position)> = placed.collect();
+    placed.sort_unstable_by_key(|&(key, number, _)| (key, number));
+    let follows = |pair: &&[(u64, u64, Position)]| pair[0].0 == pair[1].0;
+    let pairs = placed.windows(2).filter(follows);
+    let wrong = pairs.filter(|pair| pair[1].2.is_covered_by(pair[0].2));
+    wrong.map(|pair| What::Event(pair[1].1)).collect()
 }
 
 /// What one client heard is what was published, no more often on one connection, in order, and
@@ -150,6 +172,28 @@ mod tests {
         let accepted = books(&[(FIRST, Fate::Accepted)]);
         assert_eq!(promises(&accepted, &published(&[(FIRST, 1)]), &none), [""; 0]);
         assert_eq!(promises(&accepted, &published(&[]), &none).len(), 1);
+    }
+
+    #[test]
+    fn events_of_one_key_are_published_in_their_order() {
+        // The keys of 0, 1, 20 and 21, and none for 2.
+        assert_eq!([0, 1, 20, 21, 2].map(key), [Some(0), Some(1), Some(0), Some(1), None]);
+        let none = HashSet::new();
+        let wrong = |fate: Fate, places: &[(u64, u64, u64)]| {
+            let first =
+                |epoch, at| Times { first: Some(Position { epoch, at }), ..Times::exactly(1) };
+            let events = places.iter().map(|&(number, epoch, at)| (What::Event(number), epoch, at));
+            let published =
+                events.clone().map(|(what, epoch, at)| (what, first(epoch, at))).collect();
+            let mut books = books(&[]);
+            books.fates = events.map(|(what, ..)| (what, Fate::Accepted)).collect();
+            books.fates.insert(What::Event(20), fate);
+            promises(&books, &published, &none).len()
+        };
+        assert_eq!(wrong(Fate::Accepted, &[(0, 1, 7), (20, 1, 8), (1, 1, 5), (2, 1, 1)]), 0);
+        assert_eq!(wrong(Fate::Accepted, &[(0, 1, 8), (20, 1, 7)]), 1);
+        assert_eq!(wrong(Fate::Unknown, &[(0, 1, 8), (20, 1, 7)]), 0, "it may have come late");
+        assert_eq!(wrong(Fate::Accepted, &[(0, 1, 8), (20, 2, 7)]), 0, "another history");
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Callers that never tire: events in batches, and notifications one after another.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,12 +9,10 @@ use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::books::{Books, CHAIN, Fate, SOURCE, What, subject};
+use crate::books::{Books, CALLERS, CHAIN, Fate, SOURCE, What, key, subject};
 use crate::fleet::Fleet;
 use crate::support::http::Response;
 
-/// How many callers post events, and as many publish.
-const CALLERS: u8 = 2;
 /// How long a caller waits before it asks another server: one may stand still.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a batch whose outcome is unknown is repeated.
@@ -45,16 +42,16 @@ impl Load {
     pub async fn start(fleet: &Arc<Fleet>, rate: Rate) -> (Load, Hush) {
         let (books, gate) = (Arc::<Mutex<Books>>::default(), Arc::<RwLock<()>>::default());
         let hush = Arc::clone(&gate).write_owned().await;
-        let numbers = Arc::new(AtomicU64::new(0));
         let mut callers = JoinSet::new();
         for caller in 0..CALLERS {
             let (fleet, books, gate) = (Arc::clone(fleet), Arc::clone(&books), Arc::clone(&gate));
-            let numbers = Arc::clone(&numbers);
             let events = Caller { fleet, books, gate };
             let direct = events.clone();
             callers.spawn(async move {
+                let mut numbers = (u64::from(caller)..).step_by(CALLERS.into());
                 loop {
-                    events.post_batch(&numbers, rate.batch).await;
+                    let batch: Vec<_> = numbers.by_ref().take(rate.batch).collect();
+                    events.post_batch(&batch).await;
                     tokio::time::sleep(rate.every).await;
                 }
             });
@@ -97,17 +94,19 @@ struct Caller {
 }
 
 impl Caller {
-    /// Posts the next events, and again under the same ids while nobody knows whether they are in
+    /// Posts these events, and again under the same ids while nobody knows whether they are in
     /// the queue, as docs/http.md has it.
-    async fn post_batch(&self, numbers: &AtomicU64, size: usize) {
+    async fn post_batch(&self, batch: &[u64]) {
         let _open = self.gate.read().await;
-        let first = numbers.fetch_add(size as u64, Ordering::Relaxed);
-        let batch = first..first + size as u64;
-        let event = |number: u64| {
-            json!({ "specversion": "1.0", "type": CHAIN, "source": SOURCE, "id": number.to_string(),
-                    "subject": subject(number), "data": { "number": number } })
+        let event = |&number: &u64| {
+            let mut event = json!({ "specversion": "1.0", "type": CHAIN, "source": SOURCE,
+                "id": number.to_string(), "subject": subject(number), "data": { "number": number } });
+            if let Some(key) = key(number) {
+                event["partitionkey"] = key.to_string().into();
+            }
+            event
         };
-        let body = Value::from_iter(batch.clone().map(event)).to_string();
+        let body = Value::from_iter(batch.iter().map(event)).to_string();
         let mut fate = Fate::Refused;
         for repeat in 0..REPEATS {
             match self.post("/v1/events", "application/cloudevents-batch+json", &body).await {
@@ -123,7 +122,7 @@ impl Caller {
             tokio::time::sleep(Duration::from_millis(10 << repeat.min(4))).await;
         }
         let mut books = self.books.lock().unwrap();
-        batch.for_each(|number| books.enter(What::Event(number), fate));
+        batch.iter().for_each(|&number| books.enter(What::Event(number), fate));
     }
 
     /// Publishes once, whatever comes of it.

@@ -37,6 +37,10 @@ use tally::Tally;
 /// What a machine does beside its other tests.
 const GENTLE: Rate = Rate { batch: 5, every: Duration::from_millis(50) };
 
+/// The seeds of the short run. They are always the same, so that it is red for what was changed
+/// and not for what was drawn; the long run draws others.
+const SHORT: [u64; 2] = [2, 9102];
+
 /// More than a million in half an hour, on two cores of one's own. Faults take their share.
 const STEADY: Rate = Rate { batch: 100, every: Duration::from_millis(50) };
 
@@ -78,7 +82,7 @@ async fn no_fault_drawn_from_a_seed_breaks_a_promise() {
     match from_environment("LAB_SEED") {
         Some(seed) => _ = round(&lab, seed, seconds).await,
         None => {
-            for seed in [2, fastrand::u64(..)] {
+            for seed in SHORT {
                 round(&lab, seed, seconds).await;
             }
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
+use trunkline::model::Position;
 
 use crate::books::{Published, Times, What};
 use crate::support::eventually::eventually;
@@ -29,8 +30,8 @@ pub struct Witness {
 struct Told {
     published: Mutex<Published>,
     odd: Mutex<Vec<String>>,
-    /// The position of the last it heard, in the order of the history.
-    position: AtomicU64,
+    /// Where the last that it heard stands in the history.
+    position: Mutex<Option<Position>>,
     /// How many times it has subscribed.
     subscribed: AtomicU64,
     /// How many times that has ended.
@@ -80,12 +81,17 @@ impl Witness {
     /// writes to anybody. Clients get it from the history, and its job is done again, because
     /// nobody answered whoever published it.
     pub fn reads_what_was_kept(&self, redis: &Redis) {
-        let after = format!("({}-0", self.told.position.load(Ordering::SeqCst));
+        let last = *self.told.position.lock().unwrap();
+        let after = last.map_or("-".to_owned(), |last| format!("({}-0", last.at));
         for stream in redis.cli(&["KEYS", "trunkline:{history}:stream:lab.*"]).texts() {
             let kept = redis.cli(&["XRANGE", &stream, &after, "+"]);
             for entry in kept.list() {
+                let at = entry.list()[0].text();
+                let at = at.strip_suffix("-0").and_then(|at| at.parse().ok());
+                // The same history: a crash loses nothing of it.
+                let position = last.zip(at).map(|(last, at)| Position { at, ..last });
                 match entry.list()[1].list().last() {
-                    Some(Reply::Text(payload)) => self.told.hear(payload),
+                    Some(Reply::Text(payload)) => self.told.hear(payload, position),
                     other => panic!("an entry of {stream} ends in {other:?}"),
                 }
             }
@@ -139,6 +145,7 @@ impl Witness {
             *here = Times {
                 least: before.least + since.max(there.least),
                 most: here.most + there.most,
+                first: earlier(here.first, there.first),
             };
         }
     }
@@ -151,19 +158,30 @@ impl Drop for Witness {
 }
 
 impl Told {
-    fn hear(&self, payload: &[u8]) {
+    /// `kept` is where it stands if the history had it and not the channel, which says so itself.
+    fn hear(&self, payload: &[u8], kept: Option<Position>) {
         let document = serde_json::from_slice::<Value>(payload).map_err(|error| error.to_string());
         match document.and_then(|notification| What::of(&notification).map(|it| (notification, it)))
         {
             Ok((notification, what)) => {
-                self.published.lock().unwrap().entry(what).or_default().again();
-                let position = notification["position"].as_str().unwrap_or_default();
-                if let Some(at) = position.rsplit('-').next().and_then(|at| at.parse().ok()) {
-                    self.position.store(at, Ordering::SeqCst);
+                let said = notification["position"].as_str().and_then(|text| text.parse().ok());
+                let at = said.or(kept);
+                self.published.lock().unwrap().entry(what).or_default().again(at);
+                if at.is_some() {
+                    *self.position.lock().unwrap() = at;
                 }
             }
             Err(why) => self.odd.lock().unwrap().push(why),
         }
+    }
+}
+
+/// The one that stands before the other. Those of different histories do not compare: the first
+/// one stays.
+fn earlier(one: Option<Position>, other: Option<Position>) -> Option<Position> {
+    match (one, other) {
+        (Some(one), Some(other)) if other.is_covered_by(one) => Some(other),
+        _ => one.or(other),
     }
 }
 
@@ -182,7 +200,7 @@ fn listen(socket: &Path, told: &Told) -> std::io::Result<()> {
             Err(end) => break end,
         };
         let Some(Reply::Text(payload)) = message.list().get(3) else { continue };
-        told.hear(payload);
+        told.hear(payload, None);
     };
     told.ended.fetch_add(1, Ordering::SeqCst);
     Err(end)
@@ -218,7 +236,8 @@ mod tests {
         witness.reads_what_was_kept(&redis);
         let (published, odd) = witness.take();
         assert_eq!(odd, [""; 0]);
-        let expected = [5, 6, 7].map(|at| (What::Direct(0, at), Times::exactly(1)));
+        let at = |at| Times { first: Some(Position { epoch: 1, at }), ..Times::exactly(1) };
+        let expected = [5, 6, 7].map(|number| (What::Direct(0, number), at(number)));
         assert_eq!(published, expected.into());
     }
 }
