@@ -8,6 +8,7 @@
 //!
 //! Stop Redis while it runs, and start it again: nothing has to be restarted. Ctrl-C ends it.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use redis::AsyncCommands;
@@ -32,6 +33,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let (mut shared, publisher) = (owner.shared(), owner.publisher());
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    // Once for the whole loop: a new one would not know of a Ctrl-C that came during the work.
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
     loop {
         tokio::select! {
             _ = ticks.tick() => match work(&mut shared, &publisher, &channel).await {
@@ -41,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Some(message) = messages.next() => {
                 println!("heard {} on {}", String::from_utf8_lossy(&message.payload), message.channel);
             }
-            _ = tokio::signal::ctrl_c() => break,
+            _ = &mut interrupt => break,
         }
     }
     owner.close(Duration::from_secs(1)).await;

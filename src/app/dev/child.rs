@@ -68,6 +68,12 @@ impl Child {
         told(self.process.wait().await)
     }
 
+    /// Whether it has ended.
+    pub(super) fn has_ended(&mut self) -> bool {
+        // What cannot be asked for any more is gone.
+        !matches!(self.process.try_wait(), Ok(None))
+    }
+
     /// Kills it, and returns when it is gone: that takes a moment, in which it could still write.
     pub(super) fn kill(&mut self) {
         // It has ended by itself, then.

@@ -225,10 +225,13 @@ fn welcome(dev: &Dev) -> String {
     )
 }
 
-/// Ends the daemons first, so that they can say goodbye to Redis.
+/// Ends the daemons first, so that they can say goodbye to Redis. When that has ended there is
+/// nobody to say it to, and what they wait for does not come.
 async fn stop(fleet: Fleet) {
-    let Fleet { server, worker, redis } = fleet;
-    tokio::join!(server.stop(drain::WHOLE), worker.stop(drain::WHOLE));
+    let Fleet { server, worker, mut redis } = fleet;
+    let gone = redis.as_mut().is_some_and(PrivateRedis::has_ended);
+    let patience = if gone { EXIT } else { drain::WHOLE };
+    tokio::join!(server.stop(patience), worker.stop(patience));
     drop(redis);
 }
 

@@ -102,6 +102,10 @@ impl PrivateRedis {
         self.child.ended().await
     }
 
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.child.has_ended()
+    }
+
     fn socket(&self) -> PathBuf {
         self.directory.0.join("redis.sock")
     }
