@@ -99,9 +99,6 @@ impl Books {
         self.fates.insert(what, fate);
         if let Some(calm) = &mut self.calm {
             calm.push(what);
-            if fate != Fate::Accepted {
-                self.odd.push(format!("{what:?} was {fate:?} although nothing was wrong"));
-            }
         }
     }
 

@@ -37,6 +37,11 @@ pub fn promises(books: &Books, published: &Published, buried: &HashSet<u64>) -> 
     for &what in published.keys().filter(|what| !books.fates.contains_key(what)) {
         wrong.note("published, and never said in this round", what);
     }
+    for &what in books.calm.iter().flatten() {
+        if books.fates.get(&what) != Some(&Fate::Accepted) {
+            wrong.note("not accepted although nothing was wrong", what);
+        }
+    }
     for what in out_of_order(books, published) {
         wrong.note("published before an earlier one of its key", what);
     }
@@ -172,6 +177,16 @@ mod tests {
         let accepted = books(&[(FIRST, Fate::Accepted)]);
         assert_eq!(promises(&accepted, &published(&[(FIRST, 1)]), &none), [""; 0]);
         assert_eq!(promises(&accepted, &published(&[]), &none).len(), 1);
+    }
+
+    #[test]
+    fn in_the_calm_everything_is_accepted() {
+        for fate in [Fate::Refused, Fate::Unknown] {
+            let mut books = books(&[(FIRST, fate)]);
+            assert_eq!(promises(&books, &published(&[]), &HashSet::new()).len(), 0);
+            books.calm = Some(vec![FIRST]);
+            assert_eq!(promises(&books, &published(&[]), &HashSet::new()).len(), 1);
+        }
     }
 
     #[test]

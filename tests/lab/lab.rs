@@ -26,6 +26,7 @@ use crate::support::metrics::Page;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 use crate::support::resp::Reply;
+use crate::support::stalls::Stalls;
 use crate::tally::Tally;
 use crate::usage::Usage;
 use crate::witness::Witness;
@@ -35,6 +36,11 @@ use crate::witness::Witness;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long nothing is wrong at the end of a round.
 const CALM: Duration = Duration::from_millis(1500);
+
+/// The machine stood still: enough for a command that waits 500 ms for its answer to give up.
+const STALL: Duration = Duration::from_millis(200);
+/// How often the calm begins anew because of it.
+const CALMS: usize = 20;
 
 /// Log lines of each process in the report of a failure.
 const LINES: usize = 60;
@@ -120,16 +126,7 @@ impl Lab {
         self.fleet.recovers(PATIENCE).await;
         self.clients_listen().await;
         self.note(format!("every process is ready, {:?} after the last fault", ended.elapsed()));
-        let before = {
-            // What is under way may have met the last fault.
-            let _hush = self.load.hush().await;
-            self.is_drained().await;
-            self.load.calm();
-            Handed::now(self).await
-        };
-        tokio::time::sleep(CALM).await;
-        let hush = self.load.hush().await;
-        *self.hush.lock().unwrap() = Some(hush);
+        let before = self.calm().await;
         self.note("nobody posts any more".to_owned());
         let mut wrong = self.comes_to_rest().await;
         wrong.extend(dials.too_many());
@@ -137,6 +134,33 @@ impl Lab {
         let tally = self.keep_books(plan, &mut wrong);
         assert!(wrong.is_empty(), "{} promises are broken:\n  {}", wrong.len(), wrong.join("\n  "));
         tally
+    }
+
+    /// Lets a moment pass under load in which nothing is wrong, and nobody post afterwards. What
+    /// had been handed on before it is returned. A machine that stands still is wrong, too: the
+    /// moment begins anew.
+    async fn calm(&self) -> Handed {
+        for _ in 0..CALMS {
+            let before = {
+                // What is under way may have met the last fault.
+                let _hush = self.load.hush().await;
+                self.is_drained().await;
+                self.load.calm();
+                Handed::now(self).await
+            };
+            let stalls = Stalls::watch();
+            tokio::time::sleep(CALM).await;
+            let hush = self.load.hush().await;
+            if stalls.longest() < STALL {
+                *self.hush.lock().unwrap() = Some(hush);
+                return before;
+            }
+            self.note(format!("the machine stood still for {:?}", stalls.longest()));
+            drop(hush);
+            self.fleet.recovers(PATIENCE).await;
+            self.clients_listen().await;
+        }
+        panic!("this machine is never at rest for {CALM:?}");
     }
 
     /// Tells what happens. The report of a failure has all of it.

@@ -70,7 +70,8 @@ impl Load {
         Arc::clone(&self.gate).write_owned().await
     }
 
-    /// Says that from now on nothing may be refused.
+    /// Says that from now on nothing may be refused. What was refused in an earlier calm is
+    /// forgiven.
     pub fn calm(&self) {
         self.books.lock().unwrap().calm = Some(Vec::new());
     }

@@ -27,6 +27,7 @@ pub mod proxy;
 pub mod redis;
 pub mod resp;
 pub mod scene;
+pub mod stalls;
 pub mod traffic;
 
 use std::time::Duration;
