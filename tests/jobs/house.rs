@@ -33,15 +33,24 @@ impl House {
 
     pub async fn with(settings: impl FnOnce(Launch) -> Launch) -> House {
         let redis = Redis::start();
-        let server = settings(Daemon::server(&redis.url())).start();
+        let server = settings(Daemon::server(&redis.url()).patient()).start();
         server.wait_ready().await;
         let http = server.public().await;
         chain::store(&http, &telling("told", "told")).await;
         House { redis, server, http, keys: Keys::new("trunkline", "rule-engine-events") }
     }
 
+    /// A worker that soon takes over what a dead one had, and as soon loses what it has itself
+    /// where it stands still.
     pub async fn worker(&self) -> Daemon {
         worker_at(&self.redis.url()).await
+    }
+
+    /// A worker that keeps what it has, however long the machine stands still.
+    pub async fn patient_worker(&self) -> Daemon {
+        let worker = Daemon::worker(&self.redis.url()).patient().start();
+        worker.wait_ready().await;
+        worker
     }
 
     /// Posts events of type `told` with these numbers as ids, and returns the ids that their

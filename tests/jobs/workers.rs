@@ -76,6 +76,8 @@ async fn a_worker_that_stood_still_beyond_its_lease_has_lost_its_job_and_cannot_
     ears.hear_all(&expected, DEADLINE).await;
     let next = house.post(1..2).await;
     ears.hear_all(&next, DEADLINE).await;
+    // Nothing is in the heir's hand that the sleeper could take over.
+    house.is_drained().await;
     sleeper.sigcont();
 
     let lost = sleeper.metric("trunkline_job_leases_lost_total").await;
@@ -100,33 +102,41 @@ async fn a_chain_that_is_changed_is_used_by_every_worker_within_a_second() {
     let ears = Ears::open(&house.server, "told").await;
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
-        workers.push(house.worker().await);
+        workers.push(house.patient_worker().await);
     }
-    let all_worked = async |least: f64| {
-        for worker in &workers {
-            attempts(worker, "done").await.reaches(least).await;
+    // Who works is a matter of luck, and so is how many jobs it takes until each has.
+    let until_each_has_loaded = async |times: usize, first: usize| {
+        let mut posted = first..first;
+        let mut ids = HashSet::new();
+        let began = Instant::now();
+        while workers.iter().any(|worker| loaded(worker) < times) {
+            assert!(began.elapsed() < DEADLINE, "a worker never used the chain {times} times new");
+            let more = house.post(posted.end..posted.end + 100).await;
+            posted.end += 100;
+            ears.hear_all(&more, DEADLINE).await;
+            ids.extend(more);
         }
+        house.is_drained().await;
+        (ids, posted.end)
     };
     // Each has the chain in its cache.
-    let before = house.post(0..400).await;
-    ears.hear_all(&before, DEADLINE).await;
-    all_worked(1.0).await;
+    let (_, posted) = until_each_has_loaded(1, 0).await;
 
     chain::store(&house.http, &telling("told", "changed")).await;
     let changed = Instant::now();
     // The promised second is itself what is tried: a witness would have to ask sooner.
     tokio::time::sleep_until((changed + Duration::from_secs(1)).into()).await;
-    let after = house.post(400..800).await;
-    ears.hear_all(&after, DEADLINE).await;
+    let (after, _) = until_each_has_loaded(2, posted).await;
     let kind = |id: &str| if after.contains(id) { "changed" } else { "told" };
     for notification in ears.heard() {
         assert_eq!(notification["type"], kind(notification["id"].as_str().unwrap()));
     }
-    for worker in &workers {
-        let loaded = worker.logs();
-        let loaded = loaded.iter().filter(|line| field(line, "message") == "rule chains loaded");
-        assert!(loaded.count() >= 2, "a worker that never used the new chain");
-    }
+}
+
+/// How often this worker has said that it loaded rule chains.
+fn loaded(worker: &Daemon) -> usize {
+    let lines = worker.logs();
+    lines.iter().filter(|line| field(line, "message") == "rule chains loaded").count()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -135,7 +145,8 @@ async fn a_backlog_of_a_hundred_thousand_jobs_drains() {
     let house = House::start().await;
     // Straight through the queue's own door: over HTTP it would be the server that is measured.
     let target = Target::Tcp { host: "127.0.0.1".into(), port: house.redis.port() };
-    let options = Options::new(target, "trunkline", Component::Tool);
+    let mut options = Options::new(target, "trunkline", Component::Tool);
+    options.command_timeout = DEADLINE;
     let owner = Owner::new(options, &Budget::of(Component::Tool)).unwrap();
     owner.shared().ready(DEADLINE).await.unwrap();
     let thresholds = Thresholds { warning: 200_000, critical: 400_000, recovery: 100_000 };
@@ -162,7 +173,7 @@ async fn a_backlog_of_a_hundred_thousand_jobs_drains() {
     assert_eq!(house.unfinished(), JOBS as i64);
 
     let started = Instant::now();
-    let workers = [house.worker().await, house.worker().await];
+    let workers = [house.patient_worker().await, house.patient_worker().await];
     within(Duration::from_secs(120), "an empty queue", async || match house.unfinished() {
         0 => Ok(()),
         left => Err(left),

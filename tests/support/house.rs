@@ -28,8 +28,8 @@ impl House {
     /// The same with something more said to the server.
     pub async fn with(how: impl FnOnce(Launch) -> Launch) -> House {
         let redis = Redis::start();
-        let server = how(Daemon::server(&redis.url())).start();
-        let worker = Daemon::worker(&redis.url()).start();
+        let server = how(Daemon::server(&redis.url()).patient()).start();
+        let worker = Daemon::worker(&redis.url()).patient().start();
         server.wait_ready().await;
         worker.wait_ready().await;
         let public = server.public().await;

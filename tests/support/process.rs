@@ -35,6 +35,12 @@ impl Launch {
         self
     }
 
+    /// Lets it wait long for an answer of Redis: where Redis is not hurt, a machine that stands
+    /// still for a moment shall not make an outcome unknown, or an attempt fail.
+    pub fn patient(self) -> Launch {
+        self.env("TRUNKLINE_REDIS_COMMAND_TIMEOUT", "8s")
+    }
+
     /// Adds arguments.
     pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Launch {
         self.command.args(arguments);
