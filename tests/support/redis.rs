@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::certificates::Certificates;
 use super::children::Process;
+use super::eventually::eventually;
 use super::programs::Program;
 use super::resp::{Connection, Reply};
 use super::{DEADLINE, port};
@@ -224,6 +225,16 @@ impl Redis {
     pub fn client_list(&self) -> Vec<ClientEntry> {
         let list = self.cli(&["CLIENT", "LIST"]).text();
         list.lines().map(ClientEntry::parse).filter(|client| client.name != ADMIN).collect()
+    }
+
+    /// Waits until nobody but the harness is connected. A program that has ended has closed its
+    /// connections; Redis sees each end when it comes to it.
+    pub async fn is_left(&self) {
+        eventually("nobody is connected", async || match self.client_list() {
+            none if none.is_empty() => Ok(()),
+            some => Err(format!("{some:?}")),
+        })
+        .await;
     }
 
     /// One field of INFO, e.g. `("stats", "total_connections_received")`.
