@@ -58,10 +58,10 @@ async fn the_documented_users_may_do_all_that_trunkline_does() {
     post.producer.enqueue(&[event("reclaimed")]).await.unwrap();
     lost.reaches(1).await;
     crashing.crash().await;
-    let worker = plan.start(&diary).await;
     post.producer.enqueue(&["retried", "buried", "done"].map(event)).await.unwrap();
-    // The queue is full now.
+    // The queue is full now, and nobody is there to empty it.
     assert!(post.producer.enqueue(&[event("refused")]).await.is_err());
+    let worker = plan.start(&diary).await;
     house.buries(1).await;
     house.is_drained().await;
     assert!(!house.depths().await.full);

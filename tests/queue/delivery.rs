@@ -252,7 +252,9 @@ async fn a_worker_that_drains_finishes_what_it_can_and_hands_back_the_rest() {
             Verdict::Done
         }
     });
-    let worker = house.worker().start(&stuck).await;
+    // The slow one uses all of it up; the quick one needs a part of it.
+    let grace = Duration::from_secs(3);
+    let worker = WorkerPlan { grace, ..house.worker() }.start(&stuck).await;
     post.post_all(["slow".into(), "quick".into()]).await;
     stuck.reaches(2).await;
 

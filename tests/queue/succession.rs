@@ -20,12 +20,13 @@ async fn what_a_worker_leaves_keeps_its_place_whether_it_crashed_or_was_told_to_
         let lost = Diary::new(async |_| std::future::pending().await);
         let done = Diary::done();
         let plan = WorkerPlan { lease: LEASE, ..house.worker() };
-        let first = plan.start(&lost).await;
+        let first = house.worker().start(&lost).await;
         post.keyed(&["a/0", "a/1", "a/2"]).await;
         lost.reaches(1).await;
         house.parks(1).await;
         let _other = if crashes {
             first.crash().await;
+            house.leases_run_out();
             plan.start(&done).await
         } else {
             first.stop().await;

@@ -14,7 +14,8 @@ use crate::support::process::Daemon;
 /// Longer than a history takes: nobody's lease runs out by itself.
 const LEASE: Duration = Duration::from_secs(300);
 /// That of a worker which is there to take over: it looks for what was abandoned within half of it.
-const HASTE: Duration = Duration::from_secs(2);
+/// Those of the living are renewed here meanwhile, and must not run out while this process stands still.
+const HASTE: Duration = Duration::from_secs(4);
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A job that was given out, and the way to say what becomes of it.
