@@ -263,7 +263,7 @@ impl Begun {
 #[tokio::test]
 async fn a_server_that_is_asked_to_end_finishes_what_is_in_flight_and_says_goodbye() {
     let redis = Redis::start();
-    let server = Daemon::server(&redis.url()).env("RUST_LOG", "debug").start();
+    let server = Daemon::server(&redis.url()).patient().env("RUST_LOG", "debug").start();
     server.wait_ready().await;
     let (public, admin) = (server.public().await, server.admin().await);
     let mut streams = vec![];
@@ -278,8 +278,19 @@ async fn a_server_that_is_asked_to_end_finishes_what_is_in_flight_and_says_goodb
 
     server.sigterm();
     server.logged("draining", |_| true).await;
-    assert_eq!(missing(&admin).await, (503, json!(["drain"])), "draining has no grace");
-    assert!(public.try_send(Method::GET, "/", &[], "").await.is_err(), "the door is shut");
+    // The log says it a moment before it is so.
+    eventually("draining has no grace", async || match missing(&admin).await {
+        told if told == (503, json!(["drain"])) => Ok(()),
+        told => Err(format!("{told:?}")),
+    })
+    .await;
+    eventually("the door is shut", async || {
+        match public.try_send(Method::GET, "/", &[], "").await {
+            Ok(answer) => Err(answer.status),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
     let mut hints = vec![];
     for stream in &mut streams {
         assert_eq!(heard(stream).await["data"], "last");
@@ -294,7 +305,7 @@ async fn a_server_that_is_asked_to_end_finishes_what_is_in_flight_and_says_goodb
     let answer = post.finish().await;
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
     assert_eq!(server.exit().await.code(), Some(0));
-    assert!(redis.client_list().is_empty(), "{:?}", redis.client_list());
+    redis.is_left().await;
     server.logged("stopped", |_| true).await;
     let closed = server.logs().into_iter().filter(|line| field(line, "to") == "closed").count();
     assert_eq!(
@@ -309,14 +320,15 @@ async fn an_idle_daemon_ends_at_once_on_either_signal_and_leaves_redis() {
     for (launch, signal) in
         both(&redis.url()).into_iter().zip([Daemon::sigterm as fn(&Daemon), Daemon::sigint])
     {
-        let daemon = launch.start();
+        let daemon = launch.patient().start();
         daemon.wait_ready().await;
         assert!(!redis.client_list().is_empty());
         let asked = Instant::now();
         signal(&daemon);
         assert_eq!(daemon.exit().await.code(), Some(0));
-        assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-        assert!(redis.client_list().is_empty(), "{:?}", redis.client_list());
+        // Far less than it waits for what is in flight.
+        assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+        redis.is_left().await;
         let warned: Vec<_> = daemon.logs().into_iter().filter(|it| it["level"] != "INFO").collect();
         assert!(warned.is_empty(), "{warned:?}");
     }

@@ -112,7 +112,7 @@ fn entries(place: &Path) -> Vec<String> {
 #[tokio::test]
 async fn it_shows_live_notifications_and_ends_by_itself_with_nothing_left() {
     let started = Instant::now();
-    let dev = Dev::with(&["--for", "5s"], |launch| {
+    let dev = Dev::with(&["--for", "8s"], |launch| {
         // What is meant for daemons elsewhere does not reach these.
         launch
             .env("REDIS_URL", "nonsense")
@@ -122,7 +122,7 @@ async fn it_shows_live_notifications_and_ends_by_itself_with_nothing_left() {
     });
     let pulse = dev.says("host.pulse").await;
     assert!(pulse.contains("load ") && pulse.contains("memory "), "{pulse}");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 
     let children = dev.children();
     let programs: Vec<_> = children.iter().map(|(_, program)| program.as_str()).collect();
@@ -151,12 +151,15 @@ async fn it_shows_live_notifications_and_ends_by_itself_with_nothing_left() {
     dev.says("hello").await;
 
     assert_eq!(dev.tool.exit().await.code(), Some(0));
-    assert!(started.elapsed() > Duration::from_secs(5));
+    let lasted = started.elapsed();
+    assert!(lasted > Duration::from_secs(8), "{lasted:?}");
     dev.leaves_nothing(&children).await;
     let noise: Vec<_> = dev.tool.lines().into_iter().filter(|line| is_noise(line)).collect();
     assert!(noise.is_empty(), "{noise:?}");
     let pulses = dev.tool.lines().iter().filter(|line| line.contains("host.pulse")).count();
-    assert!((3..=8).contains(&pulses), "{pulses} in about five seconds");
+    // One each second.
+    let most = lasted.as_secs() as usize + 2;
+    assert!((3..=most).contains(&pulses), "{pulses} in {lasted:?}");
 }
 
 fn is_noise(line: &str) -> bool {
@@ -272,7 +275,7 @@ async fn it_uses_another_redis_only_when_told_on_the_command_line() {
     assert!(said.contains("trunkline-dev: stay in that Redis"), "{said}");
     dev.tool.sigint();
     assert_eq!(dev.tool.exit().await.code(), Some(0));
-    assert!(redis.client_list().is_empty());
+    redis.is_left().await;
     let keys = redis.cli(&["KEYS", "*"]).texts();
     assert!(keys.iter().all(|key| key.starts_with("trunkline-dev:")), "{keys:?}");
 }

@@ -100,7 +100,7 @@ async fn a_log_whose_reader_stalls_holds_up_nothing_and_its_lost_lines_are_count
         let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline-server"));
         command.env("REDIS_URL", redis.url()).env("TRUNKLINE_LISTEN", &public);
         command.env("TRUNKLINE_ADMIN_LISTEN", &admin).env("RUST_LOG", "debug");
-        command.env("TRUNKLINE_LOG_FORMAT", format);
+        command.env("TRUNKLINE_LOG_FORMAT", format).env("TRUNKLINE_REDIS_COMMAND_TIMEOUT", "8s");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut server = Process::start(command).unwrap();
         // Both pipes stay open, and nobody reads them.
@@ -168,7 +168,7 @@ async fn a_second_signal_ends_a_process_whose_main_thread_is_stuck() {
 #[tokio::test]
 async fn tail_ends_quietly_when_its_reader_has_left() {
     let redis = Redis::start();
-    let server = Daemon::server(&redis.url()).start();
+    let server = Daemon::server(&redis.url()).patient().start();
     server.wait_ready().await;
     let public = server.public().await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline"));

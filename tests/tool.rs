@@ -137,7 +137,7 @@ async fn tail_comes_back_where_it_was_when_its_server_has_left_or_died() {
     let listen = format!("127.0.0.1:{port}");
     let mut house = House::with(|server| server.env("TRUNKLINE_LISTEN", &listen)).await;
     let url = house.redis.url();
-    let other = Daemon::server(&url).start();
+    let other = Daemon::server(&url).patient().start();
     other.wait_ready().await;
     let door = other.public().await;
     let publish = async |data: Value| {

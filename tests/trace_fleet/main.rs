@@ -9,6 +9,7 @@ mod support;
 mod exemplars;
 
 use std::net::TcpListener;
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -21,7 +22,7 @@ use support::DEADLINE;
 use support::collector::{Collector, Span};
 use support::http::{Http, Response, Sse};
 use support::port;
-use support::process::{Daemon, field};
+use support::process::{Daemon, Launch, field};
 use support::redis::Redis;
 
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -32,6 +33,8 @@ const SEND: &str = "send rule-engine-events";
 const PROCESS: &str = "process rule-engine-events";
 const PUBLISH: &str = "publish notify:{channel}";
 const DELIVER: &str = "deliver notify:{channel}";
+/// An event's way from the caller to the clients.
+const PATH: [&str; 5] = ["POST /v1/events", SEND, PROCESS, PUBLISH, DELIVER];
 
 /// A word of the payload and the channel, which no span may contain.
 const SECRET: &str = "swordfish";
@@ -50,6 +53,7 @@ impl Fleet {
         let [server, worker] = [Daemon::server(&redis.url()), Daemon::worker(&redis.url())]
             // The exporter waits five seconds for more spans otherwise.
             .map(|launch| launch.env("OTEL_BSP_SCHEDULE_DELAY", "50").env("RUST_LOG", "debug"))
+            .map(Launch::patient)
             .map(|launch| settings.iter().fold(launch, |it, (name, value)| it.env(name, value)))
             .map(|launch| launch.start());
         server.wait_ready().await;
@@ -89,7 +93,18 @@ impl Fleet {
         self.post("/v1/notifications", traceparent, body).await
     }
 
-    /// Ends both programs; all their spans have left by then.
+    /// Ends both programs, and gives all spans they ever made. At their end they wait two seconds
+    /// for the last to leave; a collector that stands still for a moment would miss those, so it
+    /// has all that are expected before.
+    async fn spans(&self, collector: &Collector, expected: &[&str]) -> Vec<Span> {
+        for name in expected {
+            collector.span(name, |_| true).await;
+        }
+        self.end().await;
+        collector.spans()
+    }
+
+    /// Ends both programs.
     async fn end(&self) {
         for daemon in [&self.server, &self.worker] {
             daemon.sigterm();
@@ -135,9 +150,7 @@ async fn one_post_is_one_trace_from_the_caller_to_the_clients() {
     fleet.event(Some(CALLER), json!({ "type": "door", "data": SECRET })).await;
     let told = heard(&mut first).await;
     assert_eq!(heard(&mut second).await, told);
-    fleet.end().await;
-
-    let spans = collector.spans();
+    let spans = fleet.spans(&collector, &PATH).await;
     assert_eq!(spans.len(), 5, "{spans:#?}");
     let (request, send) = (named(&spans, "POST /v1/events"), named(&spans, SEND));
     let (process, publish) = (named(&spans, PROCESS), named(&spans, PUBLISH));
@@ -194,12 +207,9 @@ async fn over_a_websocket_it_is_the_same_trace_and_a_thousand_clients_are_one_sp
     for stream in &mut streams {
         assert_eq!(heard(stream).await, told);
     }
-    fleet.end().await;
-
-    let spans = collector.spans();
+    let spans = fleet.spans(&collector, &PATH).await;
     assert_eq!(spans.len(), 5, "{spans:#?}");
-    let names = ["POST /v1/events", SEND, PROCESS, PUBLISH, DELIVER];
-    let path = names.map(|name| named(&spans, name));
+    let path = PATH.map(|name| named(&spans, name));
     assert!(path.iter().all(|span| span.trace == CALLER.split('-').nth(1).unwrap()));
     assert!(path.windows(2).all(|pair| pair[1].parent == pair[0].id), "{spans:#?}");
     assert_eq!(path[4].attribute("trunkline.delivery.count"), "1000");
@@ -213,9 +223,7 @@ async fn an_event_goes_on_in_its_own_trace_and_the_request_links_to_it() {
     let mut client = fleet.client().await;
     fleet.event(Some(CALLER), json!({ "type": "door", "traceparent": OWN })).await;
     let told = heard(&mut client).await;
-    fleet.end().await;
-
-    let spans = collector.spans();
+    let spans = fleet.spans(&collector, &PATH).await;
     let own = |span: &&Span| span.trace == OWN.split('-').nth(1).unwrap();
     let mut names: Vec<_> = spans.iter().filter(own).map(|span| &*span.name).collect();
     names.sort_unstable();
@@ -309,6 +317,7 @@ async fn a_collector_that_is_away_harms_nothing_and_is_told_once() {
     // A filter an operator gives does not let the exporter's own complaints in.
     let fleet = Fleet::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &gone), ("RUST_LOG", "info")]).await;
     let mut client = fleet.client().await;
+    let began = Instant::now();
     for _ in 0..3 {
         fleet.event(None, json!({ "type": "door" })).await;
         assert!(heard(&mut client).await.is_some());
@@ -322,7 +331,9 @@ async fn a_collector_that_is_away_harms_nothing_and_is_told_once() {
         let about = lines
             .iter()
             .filter(|line| ["collector", "opentelemetry"].iter().any(|it| line.contains(it)));
-        assert_eq!(about.count(), 1, "{lines:#?}");
+        // Once in ten seconds, should all of this take longer.
+        let most = 1 + began.elapsed().as_secs() as usize / 10;
+        assert!((1..=most).contains(&about.count()), "{lines:#?}");
     }
 }
 
