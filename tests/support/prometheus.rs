@@ -59,7 +59,7 @@ impl Prometheus {
 
     /// What an expression was at each second since the start.
     pub async fn query_range(&self, expr: &str) -> Result<Vec<Line>, String> {
-        let (query, window) = (encoded(expr), self.window());
+        let (query, window) = (encoded(expr), window(self.began));
         self.ask(&format!("/api/v1/query_range?query={query}&{window}&step=1")).await
     }
 
@@ -74,20 +74,15 @@ impl Prometheus {
 
     /// The traces that a metric's exemplars lead to, since the start.
     pub async fn exemplars(&self, metric: &str) -> Vec<String> {
-        let path = format!("/api/v1/query_exemplars?query={metric}&{}", self.window());
+        // What is exposed may be from before it was started.
+        let window = window(self.began - Duration::from_secs(60));
+        let path = format!("/api/v1/query_exemplars?query={metric}&{window}");
         let answer = self.http.get(&path).await.json();
         assert_eq!(answer["status"], "success", "{answer}");
         let series = answer["data"].as_array().cloned().unwrap_or_default();
         let all =
             series.iter().flat_map(|it| it["exemplars"].as_array().cloned().unwrap_or_default());
         all.map(|it| it["labels"]["trace_id"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// From the start until now, as a query's parameters.
-    fn window(&self) -> String {
-        let unix = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-        // The second that has begun counts, so that what `query` says now is in it.
-        format!("start={}&end={}", unix(self.began), unix(SystemTime::now()) + 1)
     }
 
     async fn ask(&self, path: &str) -> Result<Vec<Line>, String> {
@@ -154,4 +149,11 @@ async fn launch(directory: &Path) -> (Process, Http) {
 
 fn encoded(expr: &str) -> String {
     percent_encoding::utf8_percent_encode(expr, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// From then until now, as a query's parameters.
+fn window(from: SystemTime) -> String {
+    let unix = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    // The second that has begun counts, so that what `query` says now is in it.
+    format!("start={}&end={}", unix(from), unix(SystemTime::now()) + 1)
 }
