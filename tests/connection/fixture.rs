@@ -12,7 +12,8 @@ use crate::support::redis::{ClientEntry, Redis};
 /// First part of every name of ours.
 pub(crate) const NAMESPACE: &str = "test";
 
-/// A server's options for a port of 127.0.0.1, with an instance of its own.
+/// A server's options for a port of 127.0.0.1, with an instance of its own. They are patient: a
+/// machine that stands still for a moment fails neither a dial nor a command.
 pub(crate) fn options(port: u16) -> Options {
     options_for(Target::Tcp { host: "127.0.0.1".to_owned(), port })
 }
@@ -21,6 +22,8 @@ pub(crate) fn options(port: u16) -> Options {
 pub(crate) fn options_for(target: Target) -> Options {
     static STARTS: AtomicUsize = AtomicUsize::new(0);
     let mut options = Options::new(target, NAMESPACE, Component::Server);
+    options.connect_timeout = Duration::from_secs(5);
+    options.command_timeout = Duration::from_secs(5);
     options.instance = format!("i{}", STARTS.fetch_add(1, Ordering::Relaxed));
     options
 }

@@ -10,9 +10,10 @@ use trunkline::model::{ConnectionState, Role};
 
 use crate::fixture::*;
 use crate::support::DEADLINE;
-use crate::support::eventually::{eventually, within};
+use crate::support::eventually::eventually;
 use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
+use crate::support::stalls::Stalls;
 
 /// What became of attempts to add one.
 #[derive(Debug, Default)]
@@ -55,9 +56,8 @@ async fn a_crash_of_redis_fails_commands_at_once_replays_nothing_and_is_one_outa
     // It need not be on the disk, and `everysec` would hold back writes while the disk is busy.
     let file = Redis::plan().argument("appendonly", "yes").argument("appendfsync", "no");
     let redis = file.start();
-    let options = options(redis.port());
-    let timeout = options.command_timeout;
-    let owner = Arc::new(ready_server(options).await);
+    let owner = Arc::new(ready_server(options(redis.port())).await);
+    let stalls = Stalls::watch();
     let done = Arc::new(AtomicBool::new(false));
     let adding: Vec<_> =
         (0..8).map(|_| tokio::spawn(keep_adding(owner.clone(), done.clone()))).collect();
@@ -81,7 +81,8 @@ async fn a_crash_of_redis_fails_commands_at_once_replays_nothing_and_is_one_outa
     let answers = Instant::now();
     for role in [Role::Shared, Role::Subscriber] {
         is_ready(&owner, role).await;
-        assert!(answers.elapsed() < Duration::from_secs(1), "{role}: {:?}", answers.elapsed());
+        let took = answers.elapsed();
+        assert!(took < Duration::from_secs(1) + stalls.sum(), "{role}: {took:?}");
     }
     let away = crashed.elapsed();
     rises_above(count() + 100).await;
@@ -97,8 +98,10 @@ async fn a_crash_of_redis_fails_commands_at_once_replays_nothing_and_is_one_outa
         sum.slowest_unsent = sum.slowest_unsent.max(tally.slowest_unsent);
     }
     assert!(sum.unsent > 100 && sum.unknown <= 8, "one in flight for each at the crash: {sum:?}");
-    assert!(sum.slowest < timeout, "{sum:?}");
-    assert!(sum.slowest_unsent < Duration::from_millis(100), "refused without waiting: {sum:?}");
+    let stood_still = stalls.sum();
+    assert!(sum.slowest < Duration::from_millis(500) + stood_still, "{sum:?}");
+    let at_once = Duration::from_millis(100) + stood_still;
+    assert!(sum.slowest_unsent < at_once, "refused without waiting: {sum:?}");
     let count = count();
     let bounds = sum.acknowledged..=sum.acknowledged + sum.unknown;
     assert!(bounds.contains(&count), "{count} executed: {sum:?}");
@@ -115,12 +118,14 @@ async fn a_crash_of_redis_fails_commands_at_once_replays_nothing_and_is_one_outa
     assert_eq!(outage.refused as i64, sum.unsent, "{outage:?} {sum:?}");
 }
 
-/// Waits for the loss of a connection that was fine until now, and returns how long it took.
-async fn loss(owner: &Owner, role: Role, reason: &str) -> Duration {
-    let since = Instant::now();
+/// Waits for the loss of a connection that was fine until now: within the two seconds that are
+/// promised, as far as the machine itself does not stand still.
+async fn is_lost_in_time(owner: &Owner, role: Role, reason: &str) {
+    let (since, stalls) = (Instant::now(), Stalls::watch());
     let lost = |s: &trunkline::conn::Status| !s.is_ready() && s.last_reason == Some(reason);
     becomes(owner, role, &format!("is lost by {reason}"), lost).await;
-    since.elapsed()
+    let took = since.elapsed();
+    assert!(took < Duration::from_secs(2) + stalls.sum(), "{role}: {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,16 +133,19 @@ async fn a_redis_that_hangs_is_given_up_within_two_seconds_and_comes_back() {
     let redis = Redis::start();
     let owner = ready_server(options(redis.port())).await;
     redis.stop();
-    let (shared, subscriber) = tokio::join!(
-        loss(&owner, Role::Shared, "heartbeat"),
-        loss(&owner, Role::Subscriber, "heartbeat")
+    tokio::join!(
+        is_lost_in_time(&owner, Role::Shared, "heartbeat"),
+        is_lost_in_time(&owner, Role::Subscriber, "heartbeat")
     );
-    assert!(shared.max(subscriber) < Duration::from_secs(2), "{shared:?} {subscriber:?}");
     redis.cont();
     for role in [Role::Shared, Role::Subscriber] {
         is_ready_after(&owner, role, 1).await;
     }
-    assert_eq!(ours(&redis).len(), 2);
+    eventually("redis has no more of them", async || match ours(&redis).len() {
+        2 => Ok(()),
+        other => Err(other),
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,8 +154,7 @@ async fn a_network_that_goes_silent_is_noticed_within_two_seconds() {
     let proxy = Proxy::to(redis.port());
     let owner = ready_owner(options(proxy.port())).await;
     proxy.silence();
-    let took = loss(&owner, Role::Shared, "heartbeat").await;
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    is_lost_in_time(&owner, Role::Shared, "heartbeat").await;
     proxy.forward();
     is_ready_after(&owner, Role::Shared, 1).await;
     assert_eq!(owner.budget().open(Role::Shared), 1);
@@ -278,24 +285,24 @@ async fn a_redis_that_is_away_for_long_is_dialled_at_most_twelve_times_a_second_
     tokio::task::block_in_place(|| redis.kill9());
     let (gone, before) = (Instant::now(), dials(&owner));
     let away = Duration::from_secs(8);
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    let mut last = before;
+    let (mut last, mut looked) = (before, gone);
     while gone.elapsed() < away {
-        seconds.tick().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let now = dials(&owner);
-        assert!(now - last <= 13, "{} dials in a second", now - last);
-        last = now;
+        let most = 12.0 * looked.elapsed().as_secs_f64() + 1.0;
+        assert!((now - last) as f64 <= most, "{} dials, {most} at most", now - last);
+        (last, looked) = (now, Instant::now());
     }
     let made = dials(&owner) - before;
-    assert!(made <= 12 * 9, "{made} dials in {:?}", gone.elapsed());
     assert!(made >= 30, "{made} dials in {:?}: it must not give up", gone.elapsed());
     assert_ne!(status(&owner, Role::Shared).state, ConnectionState::Ready);
     assert!(owner.outages().iter().all(|outage| outage.ongoing && outage.duration > away / 2));
 
     tokio::task::block_in_place(|| redis.restart());
-    within(Duration::from_secs(1), "both roles are back", async || {
-        let roles = [Role::Shared, Role::Subscriber].map(|role| status(&owner, role));
-        if roles.iter().all(|s| s.is_ready()) { Ok(()) } else { Err(format!("{roles:?}")) }
-    })
-    .await;
+    let (back, stalls) = (Instant::now(), Stalls::watch());
+    for role in [Role::Shared, Role::Subscriber] {
+        is_ready(&owner, role).await;
+        let took = back.elapsed();
+        assert!(took < Duration::from_secs(1) + stalls.sum(), "{role}: {took:?}");
+    }
 }

@@ -62,7 +62,10 @@ async fn everything_desired_is_confirmed_before_the_connection_is_ready_again() 
 async fn a_dial_that_dies_while_subscribing_leaves_nothing_unsubscribed() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port());
-    let owner = ready_server(options(proxy.port())).await;
+    let mut options = options(proxy.port());
+    // The dial that is cut has to end.
+    options.connect_timeout = Duration::from_secs(2);
+    let owner = ready_server(options).await;
     let subscriber = owner.subscriber().unwrap();
     subscribe_all(&subscriber, (0..1_100).map(|n| format!("c{n}"))).await;
     // The first 16 kB pass, and with them the first chunk of channels; the rest does not.
