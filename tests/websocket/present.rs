@@ -25,7 +25,7 @@ impl Pair {
     }
 
     async fn on(redis: Redis, url: &str, how: impl Fn(Launch) -> Launch) -> Pair {
-        let servers = [(); 2].map(|()| how(Daemon::server(url)).start());
+        let servers = [(); 2].map(|()| how(Daemon::server(url).patient()).start());
         for server in &servers {
             server.wait_ready().await;
         }
@@ -156,7 +156,7 @@ async fn a_server_that_has_drained_counts_no_more() {
     assert_eq!(said(&pair.doors[0], "door").await, (1, 1, 1));
     // As one that never came.
     let url = pair.redis.url();
-    pair.servers[1] = Daemon::server(&url).start();
+    pair.servers[1] = Daemon::server(&url).patient().start();
     pair.servers[1].wait_ready().await;
     pair.doors[1] = pair.servers[1].public().await;
     pair.sees("door", [1, 0]).await;
@@ -168,7 +168,6 @@ async fn what_redis_has_lost_is_said_again() {
     let _streams = pair.streams("door").await;
     pair.sees("door", [1, 1]).await;
     pair.redis.cli(&["FLUSHALL"]);
-    assert_eq!(pair.kept(), [""; 0]);
     pair.sees("door", [1, 1]).await;
 }
 
