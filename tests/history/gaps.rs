@@ -69,7 +69,7 @@ async fn an_outage_of_two_seconds_costs_the_clients_of_a_server_nothing() {
     // A gap is longer than a page, and than what may wait for a client.
     let server = |url: &str| Daemon::server(url).env("TRUNKLINE_HISTORY_SIZE", "300");
     let cut_off = server(&proxy.url()).env("TRUNKLINE_CLIENT_QUEUE", "64").start();
-    let publisher = server(&redis.url()).start();
+    let publisher = server(&redis.url()).patient().start();
     cut_off.wait_ready().await;
     publisher.wait_ready().await;
     let (there, public) = (cut_off.public().await, publisher.public().await);
@@ -103,6 +103,7 @@ async fn what_a_gap_takes_from_channels_without_history_is_told() {
     let house = House::with(|server| server.env("TRUNKLINE_HISTORY_OFF", "off")).await;
     let mut stream = Listener::open(&house.public, "off").await;
     let mut other = Listener::open(&house.public, "on").await;
+    knows_where_it_is(&house.server).await;
     kill_subscriber(&house.redis).await;
     assert_eq!(stream.lost().await, json!({ "channels": ["off"], "reason": "off" }));
     house.notify("on", json!(1)).await;
@@ -136,7 +137,7 @@ async fn a_gap_over_a_history_that_is_gone_is_told() {
 async fn what_was_trimmed_before_a_gap_could_be_filled_is_told_and_the_rest_is_heard() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port());
-    let few = |url: &str| Daemon::server(url).env("TRUNKLINE_HISTORY_SIZE", "5").start();
+    let few = |url: &str| Daemon::server(url).patient().env("TRUNKLINE_HISTORY_SIZE", "5").start();
     let (cut_off, publisher) = (few(&proxy.url()), few(&redis.url()));
     cut_off.wait_ready().await;
     publisher.wait_ready().await;

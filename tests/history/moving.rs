@@ -44,7 +44,7 @@ async fn over_a_rolling_restart_of_the_servers_everybody_hears_everything_once_a
         addresses.push(server.public().await.address());
     }
     let addresses = [addresses[0], addresses[1]];
-    let publisher = Daemon::server(&redis.url()).start();
+    let publisher = Daemon::server(&redis.url()).patient().start();
     publisher.wait_ready().await;
     let public = publisher.public().await;
     let mut clients = JoinSet::new();
@@ -61,6 +61,9 @@ async fn over_a_rolling_restart_of_the_servers_everybody_hears_everything_once_a
                 assert_eq!(public.post("/v1/notifications", &body).await.status, 200);
                 number += 1;
             }
+            // All have found it who left the other one: they come back to one that is there.
+            let clients = if number == 40 { 5.0 } else { 10.0 };
+            servers[at].metric("trunkline_clients_connected").await.reaches(clients).await;
             servers[at].sigterm();
             assert!(servers[at].exit().await.success());
             servers[at] = start(port);

@@ -46,7 +46,7 @@ impl Ear {
 async fn what_found_no_room_on_its_way_to_the_clients_is_heard_in_its_place() {
     const BURST: u64 = 60;
     let redis = Redis::start();
-    let publisher = Daemon::server(&redis.url()).start();
+    let publisher = Daemon::server(&redis.url()).patient().start();
     publisher.wait_ready().await;
     let address = publisher.public().await.address();
 
