@@ -7,9 +7,10 @@ use tokio_websockets::{CloseCode, Message};
 
 use super::bytes::Peer;
 use super::client::Client;
+use super::support::eventually::eventually;
 use super::support::house::{House, heard};
 use super::support::laws::laws_hold;
-use super::{closed, ws};
+use super::{closed, settles};
 
 fn words(message: &serde_json::Value) -> &str {
     message["closing"]["reason"].as_str().unwrap_or_default()
@@ -34,7 +35,7 @@ async fn a_client_that_just_goes_has_left() {
     let house = House::start().await;
     drop(Client::hearing(&house, &["door"]).await);
     closed(&house, "client", 1).await;
-    assert_eq!(ws(&house, "trunkline_clients_connected").await, 0.0);
+    settles(&house, "trunkline_clients_connected", 0.0).await;
 }
 
 #[tokio::test]
@@ -92,8 +93,14 @@ async fn at_the_end_clients_hear_what_waits_and_when_to_come_back_and_then_1001(
     hints.dedup();
     assert!(hints.len() > 10, "spread: {hints:?}");
     assert!(house.server.exit().await.success());
-    let ours = house.redis.client_list().len();
-    assert_eq!(ours, 1, "the worker's connection alone");
+    // Redis may read of the end a moment after it.
+    eventually("the worker's connection is there alone", async || {
+        match house.redis.client_list().len() {
+            1 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -107,7 +114,7 @@ async fn a_client_that_never_answers_its_goodbye_does_not_hold_up_the_end() {
 
 #[tokio::test]
 async fn a_client_that_answers_no_ping_is_closed_and_one_that_answers_is_not() {
-    let house = House::with(|server| server.env("TRUNKLINE_HEARTBEAT_INTERVAL", "200ms")).await;
+    let house = House::with(|server| server.env("TRUNKLINE_HEARTBEAT_INTERVAL", "1s")).await;
     // It does not read, so it does not answer.
     let mut deaf = Client::hearing(&house, &["door"]).await;
     let mut there = Client::hearing(&house, &["door"]).await;
@@ -120,10 +127,14 @@ async fn a_client_that_answers_no_ping_is_closed_and_one_that_answers_is_not() {
         () = closed(&house, "ping_timeout", 1) => {}
         () = staying => unreachable!("nothing is published"),
     }
-    let (rest, (code, _)) = deaf.rest().await;
+    // The other one goes on answering meanwhile.
+    let (rest, (code, _)) = tokio::select! {
+        rest = deaf.rest() => rest,
+        _ = there.next() => unreachable!("nothing is published"),
+    };
     assert_eq!((words(&rest[0]), code), ("ping_timeout", 1002));
     assert_eq!(there.ask(json!({ "ping": 1 })).await, json!({ "pong": 1 }));
-    assert_eq!(ws(&house, "trunkline_clients_connected").await, 1.0);
+    settles(&house, "trunkline_clients_connected", 1.0).await;
 }
 
 #[tokio::test]

@@ -25,6 +25,12 @@ async fn ws(house: &House, name: &str) -> f64 {
     Page::of(&house.server).await.sum(name, &[("transport", "ws")])
 }
 
+/// Waits until the sum of a metric over the WebSocket clients is so much, and stays so.
+async fn settles(house: &House, name: &str, at: f64) {
+    let metric = house.server.metric(name).await;
+    metric.label("transport", "ws").settles(at).await;
+}
+
 /// Waits until this many WebSocket clients were closed for this reason.
 async fn closed(house: &House, reason: &str, count: u32) {
     let closed = house.server.metric("trunkline_clients_closed_total").await;
