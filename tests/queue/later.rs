@@ -3,7 +3,7 @@
 use trunkline::conn::Sent;
 use trunkline::queue::{EnqueueError, NewJob};
 
-use crate::house::{Diary, House, NAMESPACE, event};
+use crate::house::{Diary, House, NAMESPACE, NEVER, WorkerPlan, event};
 use crate::support::eventually::eventually;
 
 /// The clock that counts.
@@ -35,8 +35,8 @@ async fn a_job_for_later_is_done_at_its_time_though_nobody_polls() {
     let house = House::start();
     let post = house.producer().await;
     let diary = Diary::done();
-    // Parked, and without a safety poll that would find the job by chance.
-    let _worker = house.worker().start(&diary).await;
+    // Parked, and without a safety poll or a takeover that would find the job by chance.
+    let _worker = WorkerPlan { lease: NEVER, ..house.worker() }.start(&diary).await;
     house.parks(1).await;
     let now = redis_ms(&house);
     post.producer.enqueue(&[later("far", now + 3_600_000), event("now")]).await.unwrap();

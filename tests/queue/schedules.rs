@@ -11,7 +11,7 @@ use trunkline::conn::Owner;
 use trunkline::model::{Component, JobType, Schedule, tick_time};
 use trunkline::queue::*;
 
-use crate::house::{Diary, House, Worker, WorkerPlan, event, job};
+use crate::house::{Diary, House, NEVER, Worker, WorkerPlan, event, job};
 use crate::support::eventually::eventually;
 use crate::support::proxy::{Direction, Proxy};
 
@@ -100,7 +100,8 @@ async fn a_new_schedule_fires_at_its_tick_though_nobody_polls_and_waits_for_the_
     let house = House::start();
     let office = house.office().await;
     let diary = Diary::done();
-    let _worker = house.worker().start(&diary).await;
+    // No takeover looks at the ticks by chance either.
+    let _worker = WorkerPlan { lease: NEVER, ..house.worker() }.start(&diary).await;
     house.parks(1).await;
     let tick = office.put("report", "a", "skip", 4_000).await;
     // The worker was woken to learn of it, and waits.
