@@ -16,17 +16,21 @@ use support::process::{Daemon, field};
 use support::proxy::Proxy;
 use support::redis::Redis;
 use support::scene::{Loss, Scene, loss};
+use support::stalls::Stalls;
 use support::traffic::{Ears, Traffic};
 use tokio::task::block_in_place;
 
 const HANGS: [Loss<'static>; 2] = [("shared", &["heartbeat"]), ("subscriber", &["heartbeat"])];
 
-/// Waits until both connections are found lost, each within the two seconds that are promised.
+/// Waits until both connections are found lost, each within the two seconds that are promised, as
+/// far as the machine itself does not stand still.
 async fn both_are_found(scene: &Scene) {
+    let stalls = Stalls::watch();
     let (shared, subscriber) =
         tokio::join!(loss(&scene.server, "shared"), loss(&scene.server, "subscriber"));
     let late = shared.max(subscriber);
-    assert!(late < Duration::from_secs(2), "shared {shared:?}, subscriber {subscriber:?}");
+    let promised = Duration::from_secs(2) + stalls.sum();
+    assert!(late < promised, "shared {shared:?}, subscriber {subscriber:?}, not {promised:?}");
 }
 
 /// Waits until a dial of the shared connection failed for this reason.
@@ -44,8 +48,9 @@ async fn a_redis_that_stands_still_is_found_and_replaced_and_goes_on() {
         both_are_found(scene).await;
         let down = Instant::now();
         scene.traffic.is_refused(50).await;
+        let lasted = down.elapsed();
         redis.cont();
-        down.elapsed()
+        lasted
     };
     let _survivor = scene.survives(&HANGS, fault).await;
     eventually("the dials given up meanwhile are gone from redis", async || {
@@ -83,8 +88,9 @@ async fn a_network_that_falls_silent_is_found_and_what_it_held_back_does_no_harm
         both_are_found(scene).await;
         let down = Instant::now();
         scene.traffic.is_refused(50).await;
+        let lasted = down.elapsed();
         proxy.forward();
-        down.elapsed()
+        lasted
     };
     scene.survives(&HANGS, fault).await;
 }
@@ -105,8 +111,9 @@ async fn a_redis_that_became_a_replica_is_left_until_it_is_master_again() {
         let down = Instant::now();
         scene.traffic.is_refused(30).await;
         dial_fails(&scene.server, "not_master").await;
+        let lasted = down.elapsed();
         redis.cli(&["REPLICAOF", "NO", "ONE"]);
-        down.elapsed()
+        lasted
     };
     scene.survives(&[("shared", &["readonly"])], fault).await;
 }
@@ -150,8 +157,9 @@ async fn a_password_that_no_longer_holds_is_retried_until_it_does() {
         dial_fails(&scene.server, "auth").await;
         let down = Instant::now();
         scene.traffic.is_refused(50).await;
+        let lasted = down.elapsed();
         redis.cli(&["ACL", "SETUSER", "default", ">right"]);
-        down.elapsed()
+        lasted
     };
     let survivor = scene.survives(&[("shared", &["eof"]), ("subscriber", &["eof"])], fault).await;
     assert!(survivor.server.is_running());
@@ -200,8 +208,9 @@ async fn a_redis_without_room_is_retried_until_there_is_some() {
         dial_fails(&scene.server, "maxclients").await;
         let down = Instant::now();
         scene.traffic.is_refused(50).await;
+        let lasted = down.elapsed();
         redis.cli(&["CONFIG", "SET", "maxclients", "100"]);
-        down.elapsed()
+        lasted
     };
     scene.survives(&[("shared", &["eof"]), ("subscriber", &["eof"])], fault).await;
 }
@@ -243,8 +252,9 @@ async fn a_redis_that_is_away_for_a_minute_is_dialled_in_moderation_and_found() 
         }
         let ready = scene.server.admin().await.get("/readyz").await;
         assert_eq!(ready.status, 503, "{}", ready.text());
+        let lasted = gone.elapsed();
         block_in_place(|| redis.restart());
-        gone.elapsed()
+        lasted
     };
     let survivor = scene.survives(&[("shared", died), ("subscriber", died)], fault).await;
 

@@ -104,7 +104,7 @@ async fn five_servers_and_twenty_workers_have_thirty_connections_whatever_redis_
         let status = daemon.exit().await;
         assert!(status.success(), "{status}");
     }
-    assert_eq!(redis.client_list().len(), 0);
+    redis.is_left().await;
 }
 
 /// How many connections this Redis ever accepted.
