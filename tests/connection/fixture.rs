@@ -7,6 +7,7 @@ use trunkline::conn::{Budget, Options, Owner, Status, Target};
 use trunkline::model::{Component, ConnectionState, Role, Subscription};
 
 use crate::support::DEADLINE;
+use crate::support::eventually::eventually;
 use crate::support::redis::{ClientEntry, Redis};
 
 /// First part of every name of ours.
@@ -93,6 +94,15 @@ pub(crate) async fn fails(owner: &Owner, role: Role, reason: &str) -> Status {
 pub(crate) fn ours(redis: &Redis) -> Vec<ClientEntry> {
     let all = redis.client_list().into_iter();
     all.filter(|client| client.name.starts_with(&format!("{NAMESPACE}:"))).collect()
+}
+
+/// Waits until Redis has so many connections of ours: it may learn of an end a moment after it.
+pub(crate) async fn has_of_ours(redis: &Redis, count: usize) {
+    eventually(&format!("{count} connections of ours"), async || match ours(redis).len() {
+        seen if seen == count => Ok(()),
+        other => Err(other),
+    })
+    .await;
 }
 
 /// Our one connection of a role. Panics if there is another number of them.

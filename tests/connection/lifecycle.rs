@@ -49,7 +49,9 @@ async fn only_connect_leaves_closed_and_with_a_higher_generation() {
     let redis = Redis::start();
     let owner = ready_server(options(redis.port())).await;
     owner.close(NO_DRAIN).await;
-    assert!(ours(&redis).is_empty(), "close returns when the sockets are gone");
+    let open = [Role::Shared, Role::Subscriber].map(|role| owner.budget().open(role));
+    assert_eq!(open, [0, 0], "close returns when the sockets are gone");
+    has_of_ours(&redis, 0).await;
 
     let shared = owner.shared();
     let error = shared.call(&cmd("PING")).await.unwrap_err();

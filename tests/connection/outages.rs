@@ -141,11 +141,7 @@ async fn a_redis_that_hangs_is_given_up_within_two_seconds_and_comes_back() {
     for role in [Role::Shared, Role::Subscriber] {
         is_ready_after(&owner, role, 1).await;
     }
-    eventually("redis has no more of them", async || match ours(&redis).len() {
-        2 => Ok(()),
-        other => Err(other),
-    })
-    .await;
+    has_of_ours(&redis, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
