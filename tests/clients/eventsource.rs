@@ -80,9 +80,10 @@ async fn an_event_source_that_is_told_closing_comes_back_when_it_was_told_and_he
     let reconnect = Duration::from_millis(goodbye["reconnect"].as_u64().unwrap());
     assert_eq!(retry, Some(reconnect), "what it is told and what makes it wait are the same");
     assert!(reconnect >= Duration::from_secs(1), "{reconnect:?}");
+    // Before it learns of the end: from there on it waits.
+    let since = Instant::now();
     let ended = next(&mut source).await.unwrap_err();
     assert!(matches!(ended, reqwest_eventsource::Error::StreamEnded), "{ended}");
-    let since = Instant::now();
     assert_eq!(house.server.exit().await.code(), Some(0));
     start_again(&mut house).await;
 
