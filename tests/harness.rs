@@ -314,13 +314,13 @@ async fn a_stream_of_events_is_read_one_by_one() {
         "retry: 1500\n\n: still here\n\nid: 7\nevent: notification\ndata: {\"a\":\ndata: 1}\n\n",
     )));
     let mut stream = Sse::open(&http, "/v1/stream").await;
-    assert_eq!(stream.next_event(MOMENT).await.unwrap().retry, Some(1500));
-    let comment = stream.next_event(MOMENT).await.unwrap().comment;
+    assert_eq!(stream.next_event(DEADLINE).await.unwrap().retry, Some(1500));
+    let comment = stream.next_event(DEADLINE).await.unwrap().comment;
     assert_eq!(comment.as_deref(), Some("still here"));
     let event = stream.event().await;
     assert_eq!((&*event.event, event.id.as_deref()), ("notification", Some("7")));
     assert_eq!(event.json()["a"], 1);
-    assert_eq!(stream.next_event(MOMENT).await.unwrap_err(), "the stream ended");
+    assert_eq!(stream.next_event(DEADLINE).await.unwrap_err(), "the stream ended");
 }
 
 #[tokio::test]
