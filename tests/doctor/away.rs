@@ -8,7 +8,7 @@ use crate::support::redis::Redis;
 use crate::{Look, doctor, kept};
 
 async fn is_away(url: &str, reason: &str) -> Look {
-    let look = Look::at(doctor(url).args(["--redis-connect-timeout", "500ms"])).await;
+    let look = Look::at(doctor(url).args(["--redis-connect-timeout", "2s"])).await;
     assert_eq!((look.exit, &look.document["verdict"]), (1, &"unreachable".into()), "{url}");
     assert_eq!(look.faults(), [("reach", "bad")], "{url}");
     let is = look.finding("reach")["is"].as_str().unwrap();
@@ -28,7 +28,7 @@ async fn whatever_keeps_redis_away_is_named_in_time() {
     redis.stop();
     let started = Instant::now();
     is_away(&redis.url(), "timeout").await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     redis.cont();
     // Its authority is one of the test's own.
     is_away(&Redis::plan().tls().start().url(), "tls").await;

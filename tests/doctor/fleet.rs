@@ -81,7 +81,7 @@ async fn a_connection_that_was_left_behind_is_found_and_can_be_closed() {
 async fn a_handshake_that_failed_and_stayed_open_is_found() {
     let redis = kept().start();
     let _daemons = daemons(&redis).await;
-    let look = || doctor(&redis.url()).args(["--redis-connect-timeout", "100ms"]);
+    let look = || doctor(&redis.url()).args(["--redis-connect-timeout", "1s"]);
     let (_socket, answer) = raw(&redis, "HELLO 3 AUTH nobody wrong SETNAME none");
     assert_eq!(answer, '-');
     let found = finds(look, &[("unnamed", "warn")]).await;

@@ -24,6 +24,8 @@ async fn each_setting_that_will_hurt_is_found_and_what_is_to_be_typed_mends_it()
         ("timeout", "2", "timeout", "warn", 0),
     ] {
         redis.cli(&["CONFIG", "SET", setting, value]);
+        // There may be room for one only.
+        redis.is_left().await;
         let found = Look::at(look()).await;
         let mut faults = vec![ALONE, (check, severity)];
         faults.sort_by_key(|(check, severity)| {
@@ -31,6 +33,7 @@ async fn each_setting_that_will_hurt_is_found_and_what_is_to_be_typed_mends_it()
         });
         assert_eq!(found.faults(), faults, "{setting} {value}");
         assert_eq!(found.exit, exit, "{setting} {value}");
+        redis.is_left().await;
         let strict = Look::at(look().args(["--strict"])).await;
         assert_eq!(strict.exit, if severity == "note" { 0 } else { 2 }, "{setting} {value}");
         let mends = found.fixes(check).into_iter().find(|line| line.contains(" CONFIG SET "));
