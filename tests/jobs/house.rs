@@ -46,6 +46,15 @@ impl House {
         worker_at(&self.redis.url()).await
     }
 
+    /// A worker that takes over what a dead one had after a few seconds, and loses neither what it
+    /// has nor an answer where the machine stands still for one.
+    pub async fn heir(&self) -> Daemon {
+        let settings = ["--job-lease", "4500ms", "--redis-command-timeout", "1500ms"];
+        let heir = Daemon::worker(&self.redis.url()).args(settings).start();
+        heir.wait_ready().await;
+        heir
+    }
+
     /// A worker that keeps what it has, however long the machine stands still.
     pub async fn patient_worker(&self) -> Daemon {
         let worker = Daemon::worker(&self.redis.url()).patient().start();
