@@ -1,4 +1,4 @@
-.PHONY: help dev test lint soak bench fuzz docs pictures clean
+.PHONY: help dev test lint soak shake bench fuzz docs pictures clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\): .*## /  make \1	/p' Makefile
@@ -27,6 +27,12 @@ soak: PROFILE ?= release
 soak:  ## faults drawn from a seed, on a fleet under load: make soak SEED=1 MINUTES=30 PROFILE=release
 	@tools/bootstrap test
 	LAB_SEED=$(SEED) LAB_MINUTES=$(MINUTES) cargo test --profile $(PROFILE) --test lab long -- --ignored --nocapture
+
+shake: TEST ?= jobs
+shake: ROUNDS ?= 5
+shake:  ## one test binary while its processes stand still now and then: make shake TEST=jobs ROUNDS=5
+	@tools/bootstrap test
+	@tools/shake $(TEST) $(ROUNDS)
 
 bench:  ## measure
 	cargo bench
