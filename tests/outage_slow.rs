@@ -63,6 +63,33 @@ async fn a_redis_that_stands_still_is_found_and_replaced_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_stands_still_with_all_that_is_on_it_costs_no_connection() {
+    let redis = Redis::start();
+    let server = Daemon::server(&redis.url()).start();
+    server.wait_ready().await;
+    let generation = async |role: &str| server.connection(role).await["generation"].as_u64();
+    let generations = async || [generation("shared").await, generation("subscriber").await];
+    for _ in 0..10 {
+        let (before, stalls) = (generations().await.map(Option::unwrap), Stalls::watch());
+        // Redis first, so that it surely owes an answer; and last, so that it still does.
+        redis.stop();
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        server.sigstop();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        server.sigcont();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        redis.cont();
+        server.wait_nothing_missing().await;
+        // If this test stood still as well, it may have given them too much time or too little.
+        if stalls.longest() < Duration::from_millis(200) {
+            assert_eq!(generations().await, before.map(Some), "the same connections");
+            return;
+        }
+    }
+    panic!("this machine never lets it be tried");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_pauses_its_clients_is_found_and_goes_on() {
     const PAUSE: Duration = Duration::from_secs(4);
     let redis = Redis::start();
