@@ -16,13 +16,14 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_websockets::{ClientBuilder, Message, WebSocketStream};
 
-use super::DEADLINE;
 use super::children::Process;
 use super::eventually::within;
 use super::programs::Program;
 
 /// A browser starts many processes and reads many files before it says where it listens.
 const START: Duration = Duration::from_secs(30);
+/// How long a page may take to show something: a browser has a lot to do on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Between being asked to end and being killed.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -148,9 +149,9 @@ impl Page {
     pub async fn until(&mut self, expression: &str) {
         let started = Instant::now();
         while self.value(expression).await != true {
-            if started.elapsed() > DEADLINE {
+            if started.elapsed() > PATIENCE {
                 let shown = self.value("document.body.innerText").await;
-                panic!("not within {DEADLINE:?}: {expression}\n  seen instead: {shown}");
+                panic!("not within {PATIENCE:?}: {expression}\n  seen instead: {shown}");
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -186,7 +187,7 @@ impl Page {
 
     async fn message(&mut self, what: &str) -> Value {
         loop {
-            let next = timeout(DEADLINE, self.socket.next()).await;
+            let next = timeout(PATIENCE, self.socket.next()).await;
             let next = next.unwrap_or_else(|_| panic!("{what}: no answer from the browser"));
             let next = next.expect("a browser that runs").expect("a message");
             let Some(text) = next.as_text() else { continue };
