@@ -320,7 +320,7 @@ mod tests {
     async fn a_stream_whose_server_is_gone_ends_and_one_that_only_comments_does_not() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-        let silence = Duration::from_secs(1);
+        let silence = Duration::from_secs(2);
         let serving = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
