@@ -24,17 +24,6 @@ use tokio::task::block_in_place;
 /// How a connection ends when its Redis is killed: by a reset if Redis had not read everything.
 const DIED: &[&str] = &["eof", "reset"];
 
-/// Waits until Redis has so many connections: it may learn of an end a moment after it.
-async fn has_connections(redis: &Redis, count: usize) {
-    eventually(&format!("redis has {count} connections"), async || {
-        match redis.client_list().len() {
-            seen if seen == count => Ok(()),
-            other => Err(other),
-        }
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_redis_crashes_publishes_fail_at_once_and_go_on_when_it_is_back() {
     let redis = Redis::start();
@@ -67,10 +56,10 @@ async fn when_redis_crashes_publishes_fail_at_once_and_go_on_when_it_is_back() {
     let sent = survivor.meanwhile.iter().chain(&survivor.afterwards);
     let sent = sent.filter(|post| post.answer != Answer::Refused).count();
     assert!(told <= sent + 10, "redis was told {told}, the server sent {sent}");
-    has_connections(&redis, 2).await;
+    redis.has_connections(2).await;
     survivor.server.sigterm();
     assert!(survivor.server.exit().await.success());
-    has_connections(&redis, 0).await;
+    redis.is_left().await;
 }
 
 async fn is_killed(role: &str) {
@@ -86,7 +75,7 @@ async fn is_killed(role: &str) {
         .await;
     let replaced = survivor.server.connection(role).await;
     assert_eq!(replaced["generation"], 2, "{replaced}");
-    has_connections(&redis, 2).await;
+    redis.has_connections(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,7 +15,6 @@ use trunkline::model::{Component, ConnectionState, Label, Role};
 
 use crate::ALONE;
 use crate::support::DEADLINE;
-use crate::support::eventually::eventually;
 use crate::support::redis::Redis;
 use crate::support::stalls::Stalls;
 
@@ -104,15 +103,10 @@ async fn all_ready(fleet: &[Process], deadline: Duration) {
 
 /// Waits until everybody is back, which is in time as far as the machine does not stand still.
 async fn is_back(fleet: &[Process], redis: &Redis) {
-    let (since, stalls) = (Instant::now(), Stalls::watch());
+    let back = Stalls::watch();
     all_ready(fleet, 3 * DEADLINE).await;
-    let took = since.elapsed();
-    assert!(took < BACK + stalls.sum(), "{took:?}");
-    eventually("redis has exactly these", async || match redis.client_list().len() {
-        CONNECTIONS => Ok(()),
-        other => Err(other),
-    })
-    .await;
+    back.less_than(BACK, "the way back");
+    redis.has_connections(CONNECTIONS).await;
 }
 
 /// What the fleet dialled over a while.

@@ -26,7 +26,7 @@ async fn poison_ends_in_the_dead_letters_with_its_reason_and_stops_nobody() {
     sound["on"]["type"] = json!("told.*");
     sound["nodes"][0]["notify"]["channel"] = json!("'told'");
     chain::store(&house.http, &sound).await;
-    let worker = house.patient_worker().await;
+    let worker = house.worker().await;
 
     let poisoned: Vec<_> = (0..POISONED).map(|number| format!("poison-{number}")).collect();
     for id in &poisoned {
@@ -79,7 +79,7 @@ async fn an_event_that_is_repeated_makes_one_job() {
     assert_eq!(accepted(&event).await, json!({ "id": "7" }));
     assert_eq!(accepted(&event).await, json!({ "id": "7", "duplicate": true }));
     assert_eq!(house.unfinished(), 1);
-    let worker = house.patient_worker().await;
+    let worker = house.worker().await;
     house.is_drained().await;
     // Done is not forgotten.
     assert_eq!(accepted(&event).await, json!({ "id": "7", "duplicate": true }));
@@ -126,7 +126,7 @@ async fn a_full_queue_refuses_events_until_it_has_come_down_to_recovery() {
     house.post(31..50).await;
     is_refused(50).await;
 
-    let _worker = house.patient_worker().await;
+    let _worker = house.worker().await;
     house.is_drained().await;
     expected.extend((31..50).map(|number| notification_of(&number)));
     expected.extend(house.post(50..51).await);
@@ -139,7 +139,7 @@ async fn a_full_queue_refuses_events_until_it_has_come_down_to_recovery() {
 async fn an_event_for_later_comes_at_its_time_in_every_mode() {
     let house = House::with(|server| server.args(["--sample-interval", "100ms"])).await;
     let ears = Ears::open(&house.server, "told").await;
-    let _worker = house.patient_worker().await;
+    let _worker = house.worker().await;
     // Long enough to be asked for in every mode and to be seen waiting.
     let due = unix_ms() + 5_000;
     let at = rfc3339(UNIX_EPOCH + Duration::from_millis(due));

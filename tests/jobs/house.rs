@@ -40,12 +40,6 @@ impl House {
         House { redis, server, http, keys: Keys::new("trunkline", "rule-engine-events") }
     }
 
-    /// A worker that soon takes over what a dead one had, and as soon loses what it has itself
-    /// where it stands still.
-    pub async fn worker(&self) -> Daemon {
-        worker_at(&self.redis.url()).await
-    }
-
     /// A worker that takes over what a dead one had after a few seconds, and loses neither what it
     /// has nor an answer where the machine stands still for one.
     pub async fn heir(&self) -> Daemon {
@@ -56,7 +50,7 @@ impl House {
     }
 
     /// A worker that keeps what it has, however long the machine stands still.
-    pub async fn patient_worker(&self) -> Daemon {
+    pub async fn worker(&self) -> Daemon {
         let worker = Daemon::worker(&self.redis.url()).patient().start();
         worker.wait_ready().await;
         worker
@@ -147,7 +141,9 @@ pub fn notification_of(number: &usize) -> String {
     chain_notification_id(SOURCE, &number.to_string(), "told", "tell")
 }
 
-pub async fn worker_at(redis_url: &str) -> Daemon {
+/// A worker that soon takes over what a dead one had, and as soon loses what it has itself where
+/// it stands still.
+pub async fn hasty_worker_at(redis_url: &str) -> Daemon {
     let worker = Daemon::worker(redis_url).args(["--job-lease", LEASE]).start();
     worker.wait_ready().await;
     worker

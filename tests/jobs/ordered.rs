@@ -46,7 +46,7 @@ async fn events_of_a_key_are_done_in_the_order_in_which_they_came_in_every_mode(
     let blocked = house.server.metric("trunkline_queue_jobs").await.label("state", "blocked");
     blocked.settles(4.0).await;
 
-    let _workers = [house.patient_worker().await, house.patient_worker().await];
+    let _workers = [house.worker().await, house.worker().await];
     let heard = eventually("five notifications", async || match ears.heard() {
         heard if heard.len() >= 5 => Ok(heard),
         heard => Err(format!("{heard:?}")),

@@ -43,7 +43,7 @@ async fn ticks_fire_once_though_a_worker_is_killed_and_the_missed_ones_by_their_
     // Nobody was there for an hour.
     house.due("skipped", 3_600_000);
     house.due("once", 3_600_000);
-    let doomed = house.patient_worker().await;
+    let doomed = house.worker().await;
     let fired = async |worker: &Daemon| worker.metric("trunkline_schedules_fired_total").await;
     let missed = async |policy: &str| {
         let missed = doomed.metric("trunkline_schedules_missed_total").await;
@@ -58,7 +58,7 @@ async fn ticks_fire_once_though_a_worker_is_killed_and_the_missed_ones_by_their_
 
     // What it fired is done, and so is not done again by another.
     house.is_drained().await;
-    let others = [house.patient_worker().await, house.patient_worker().await];
+    let others = [house.worker().await, house.worker().await];
     doomed.sigkill();
     house.due("report", 0);
     hears(&ears, 2).await;

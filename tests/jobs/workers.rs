@@ -9,7 +9,7 @@ use trunkline::conn::{Budget, Options, Owner, Target};
 use trunkline::model::{Component, JobType};
 use trunkline::queue::{MAX_BATCH, NewJob, Producer, QueueOptions, Thresholds};
 
-use crate::house::{House, SOURCE, attempts, worker_at};
+use crate::house::{House, SOURCE, attempts, hasty_worker_at};
 use crate::support::DEADLINE;
 use crate::support::chain::{self, telling};
 use crate::support::eventually::{eventually, within};
@@ -27,7 +27,7 @@ async fn jobs_in_the_hands_of_workers_that_crash_are_done_by_another() {
     let proxy = Proxy::to(house.redis.port());
     let mut doomed = Vec::new();
     for _ in 0..3 {
-        doomed.push(worker_at(&proxy.url()).await);
+        doomed.push(hasty_worker_at(&proxy.url()).await);
     }
     proxy.delay(Duration::from_millis(50));
     let expected = house.post(0..JOBS).await;
@@ -53,7 +53,7 @@ async fn a_worker_that_stood_still_beyond_its_lease_has_lost_its_job_and_cannot_
     let house = House::start().await;
     let ears = Ears::open(&house.server, "told").await;
     let proxy = Proxy::to(house.redis.port());
-    let sleeper = worker_at(&proxy.url()).await;
+    let sleeper = hasty_worker_at(&proxy.url()).await;
     // Its publish and what it says afterwards gets lost: it is stopped with the job in hand.
     let publishes = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&publishes);
@@ -73,7 +73,7 @@ async fn a_worker_that_stood_still_beyond_its_lease_has_lost_its_job_and_cannot_
     proxy.forward();
     assert_eq!(house.unfinished(), 1, "it is still in the sleeper's hand");
 
-    let heir = house.worker().await;
+    let heir = hasty_worker_at(&house.redis.url()).await;
     ears.hear_all(&expected, DEADLINE).await;
     let next = house.post(1..2).await;
     ears.hear_all(&next, DEADLINE).await;
@@ -103,7 +103,7 @@ async fn a_chain_that_is_changed_is_used_by_every_worker_within_a_second() {
     let ears = Ears::open(&house.server, "told").await;
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
-        workers.push(house.patient_worker().await);
+        workers.push(house.worker().await);
     }
     // Who works is a matter of luck, and so is how many jobs it takes until each has.
     let until_each_has_loaded = async |times: usize, first: usize| {
@@ -174,7 +174,7 @@ async fn a_backlog_of_a_hundred_thousand_jobs_drains() {
     assert_eq!(house.unfinished(), JOBS as i64);
 
     let started = Instant::now();
-    let workers = [house.patient_worker().await, house.patient_worker().await];
+    let workers = [house.worker().await, house.worker().await];
     within(Duration::from_secs(120), "an empty queue", async || match house.unfinished() {
         0 => Ok(()),
         left => Err(left),

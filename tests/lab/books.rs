@@ -60,15 +60,11 @@ pub fn subject(number: u64) -> &'static str {
     ["a", "b", "c"][(number % 3) as usize]
 }
 
-/// Whoever posts an event: each has a key of its own.
-pub fn caller(number: u64) -> u64 {
-    number % u64::from(CALLERS)
-}
-
-/// The key of the event with this number, if it has one: every tenth of a caller, and each only
-/// after the one before was answered.
+/// The key of the event with this number, if it has one: every tenth of a caller, which is its key
+/// and posts each only after the one before was answered.
 pub fn key(number: u64) -> Option<u64> {
-    (number / u64::from(CALLERS)).is_multiple_of(10).then(|| caller(number))
+    let callers = u64::from(CALLERS);
+    (number / callers).is_multiple_of(10).then_some(number % callers)
 }
 
 /// What the last answer said of it.

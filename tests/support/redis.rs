@@ -227,14 +227,19 @@ impl Redis {
         list.lines().map(ClientEntry::parse).filter(|client| client.name != ADMIN).collect()
     }
 
-    /// Waits until nobody but the harness is connected. A program that has ended has closed its
-    /// connections; Redis sees each end when it comes to it.
-    pub async fn is_left(&self) {
-        eventually("nobody is connected", async || match self.client_list() {
-            none if none.is_empty() => Ok(()),
-            some => Err(format!("{some:?}")),
+    /// Waits until so many are connected beside the harness. A program that has ended has closed
+    /// its connections; Redis sees each end when it comes to it.
+    pub async fn has_connections(&self, count: usize) {
+        eventually(&format!("redis has {count} connections"), async || match self.client_list() {
+            clients if clients.len() == count => Ok(()),
+            clients => Err(format!("{clients:?}")),
         })
         .await;
+    }
+
+    /// Waits until nobody but the harness is connected.
+    pub async fn is_left(&self) {
+        self.has_connections(0).await;
     }
 
     /// One field of INFO, e.g. `("stats", "total_connections_received")`.

@@ -10,6 +10,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A thread that sleeps again and again, and notes how much longer it slept than it wanted to.
 /// It ends with this.
 pub struct Stalls {
+    began: Instant,
     noted: Arc<Noted>,
 }
 
@@ -36,7 +37,16 @@ impl Stalls {
                 thread.sum.fetch_add(over, Ordering::Relaxed);
             }
         });
-        Stalls { noted }
+        Stalls { began: Instant::now(), noted }
+    }
+
+    /// Panics if it took as long as that from the start until now, the stalls left out.
+    pub fn less_than(&self, promised: Duration, what: &str) {
+        let (took, still) = (self.began.elapsed(), self.sum());
+        assert!(
+            took < promised + still,
+            "{what} took {took:?}, of which {still:?} nothing went on"
+        );
     }
 
     /// The longest since then.

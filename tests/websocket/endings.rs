@@ -7,7 +7,6 @@ use tokio_websockets::{CloseCode, Message};
 
 use super::bytes::Peer;
 use super::client::Client;
-use super::support::eventually::eventually;
 use super::support::house::{House, heard};
 use super::support::laws::laws_hold;
 use super::{closed, settles};
@@ -93,14 +92,8 @@ async fn at_the_end_clients_hear_what_waits_and_when_to_come_back_and_then_1001(
     hints.dedup();
     assert!(hints.len() > 10, "spread: {hints:?}");
     assert!(house.server.exit().await.success());
-    // Redis may read of the end a moment after it.
-    eventually("the worker's connection is there alone", async || {
-        match house.redis.client_list().len() {
-            1 => Ok(()),
-            other => Err(other),
-        }
-    })
-    .await;
+    // The worker's alone.
+    house.redis.has_connections(1).await;
 }
 
 #[tokio::test]
